@@ -1,0 +1,49 @@
+"""Engine and unit of work: one transaction per request or job step, then its messages leave."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from app import jobs
+
+log = structlog.get_logger()
+
+SessionFactory = sessionmaker[Session]
+Sender = Callable[[list[jobs.Message]], None]
+"""Hands messages to the broker. It must return quickly and may raise: the transaction has committed by then."""
+
+POOL_SIZE = 40
+"""Connections per process: as many as the web server has request threads, so that none waits for a connection."""
+
+
+def make_engine(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
+    """An engine for PostgreSQL that survives a restart of the server."""
+    return create_engine(url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True)
+
+
+def make_session_factory(engine: Engine, sender: Sender | None = None) -> SessionFactory:
+    """Sessions on `engine`; `sender` gets the messages of each committed transaction (None: the tick does)."""
+    return sessionmaker(engine, expire_on_commit=False, info={"sender": sender})
+
+
+@contextmanager
+def session_scope(factory: SessionFactory) -> Iterator[Session]:
+    """One transaction: commit at the end or roll back on any error, then send the buffered messages."""
+    with factory() as session:
+        with session.begin():
+            yield session
+        _send(session)
+
+
+def _send(session: Session) -> None:
+    messages = jobs.take_messages(session)
+    sender: Sender | None = session.info.get("sender")
+    if not messages or sender is None:
+        return
+    try:
+        sender(messages)
+    except Exception as error:  # the rows are committed: a dead broker only delays the work until the next tick
+        log.warning("broker_unreachable", error=str(error), messages=len(messages))

@@ -1,0 +1,83 @@
+"""Job kinds, their queues, and the one way to send them.
+
+A job is a row (`app.models.job.Job`); the message carries nothing but its id. Messages leave after the commit
+(`app.db.session_scope`), so that no worker looks for a row that is not there yet. A lost message costs nothing: the
+watchdog sends again what the table says is due.
+"""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+
+class Queue(StrEnum):
+    """Celery queues, in the order in which one worker takes them."""
+
+    CONTROL = "control"
+    SAMPLING = "sampling"
+    REWARD = "reward"
+    POLICY = "policy"
+
+
+class JobKind(StrEnum):
+    """What a job row asks for."""
+
+    SAMPLE = "sample"
+    """Write samples for people with the serving policy."""
+    SCORE = "score"
+    """Score open samples with the newest reward model."""
+    SHOWCASE = "showcase"
+    """Continue fixed test prompts with a policy, for the dashboard."""
+    GENERATE = "generate"
+    """Continue a prompt that a researcher typed."""
+    TRAIN_REWARD = "train_reward"
+    TRAIN_POLICY = "train_policy"
+    IMPORT_MODEL = "import_model"
+    """Register the base model as the run's reference policy."""
+
+
+QUEUE_OF: dict[JobKind, Queue] = {
+    JobKind.SAMPLE: Queue.SAMPLING,
+    JobKind.SCORE: Queue.SAMPLING,
+    JobKind.SHOWCASE: Queue.SAMPLING,
+    JobKind.GENERATE: Queue.SAMPLING,
+    JobKind.IMPORT_MODEL: Queue.SAMPLING,
+    JobKind.TRAIN_REWARD: Queue.REWARD,
+    JobKind.TRAIN_POLICY: Queue.POLICY,
+}
+
+WORK = "prefloop.work"
+"""Celery task that does one job row of a trainer queue; argument: the job's id."""
+ADVANCE_RUN = "prefloop.advance_run"
+"""Celery task that decides what a run needs next; argument: the run's id."""
+TICK = "prefloop.tick"
+"""Celery task of every second: wakes running runs, resends and revives jobs."""
+
+Message = tuple[str, Queue, str]
+"""Task name, queue, id."""
+
+
+def send_job(session: Session, job_id: UUID, kind: JobKind) -> None:
+    """Send a job to its queue once this transaction has committed."""
+    _buffer(session).append((WORK, QUEUE_OF[kind], str(job_id)))
+
+
+def wake_run(session: Session, run_id: UUID) -> None:
+    """Ask for `advance_run` once this transaction has committed; best effort, the tick comes anyway."""
+    message = (ADVANCE_RUN, Queue.CONTROL, str(run_id))
+    if message not in _buffer(session):
+        _buffer(session).append(message)
+
+
+def take_messages(session: Session) -> list[Message]:
+    """Remove and return what the transaction buffered."""
+    messages: list[Message] = session.info.pop("messages", [])
+    return messages
+
+
+def _buffer(session: Session) -> list[Message]:
+    info: dict[Any, Any] = session.info
+    buffer: list[Message] = info.setdefault("messages", [])
+    return buffer

@@ -1,0 +1,53 @@
+"""The tables, one noun per file."""
+
+from app.models.account import Account, ApiToken, Invite, Role, WebSession
+from app.models.andon import Andon
+from app.models.assignment import Assignment, AssignmentState
+from app.models.audit import Audit
+from app.models.base import Base
+from app.models.checkpoint import Checkpoint, CheckpointKind
+from app.models.comparison import Comparison, ComparisonSample, ComparisonState, Purpose
+from app.models.evaluation import Evaluation
+from app.models.guideline import Guideline
+from app.models.job import Job, JobState
+from app.models.label import Label, Verdict
+from app.models.label_set import LabelSet, LabelSetItem
+from app.models.metric import Metric
+from app.models.prompt import Prompt, Split
+from app.models.run import Phase, Run
+from app.models.sample import Sample, SamplePurpose, SampleScore
+
+__all__ = [
+    "Account",
+    "Andon",
+    "ApiToken",
+    "Assignment",
+    "AssignmentState",
+    "Audit",
+    "Base",
+    "Checkpoint",
+    "CheckpointKind",
+    "Comparison",
+    "ComparisonSample",
+    "ComparisonState",
+    "Evaluation",
+    "Guideline",
+    "Invite",
+    "Job",
+    "JobState",
+    "Label",
+    "LabelSet",
+    "LabelSetItem",
+    "Metric",
+    "Phase",
+    "Prompt",
+    "Purpose",
+    "Role",
+    "Run",
+    "Sample",
+    "SamplePurpose",
+    "SampleScore",
+    "Split",
+    "Verdict",
+    "WebSession",
+]

@@ -1,0 +1,39 @@
+"""Assignments: who was shown a comparison, until when, and in which order."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, Uuid
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Dated, Keyed, enum_column
+
+
+class AssignmentState(StrEnum):
+    """A lease is held until it is answered, given back or expires."""
+
+    LEASED = "leased"
+    ANSWERED = "answered"
+    EXPIRED = "expired"
+
+
+class Assignment(Keyed, Dated, Base):
+    """A comparison lent to one labeler. The partial index allows one lease per comparison at a time."""
+
+    __tablename__ = "assignment"
+    __table_args__ = (
+        Index("uq_assignment_leased_comparison", "comparison_id", unique=True, postgresql_where="state = 'leased'"),
+        Index("ix_assignment_labeler_id_state", "labeler_id", "state"),
+        Index("ix_assignment_comparison_id_labeler_id", "comparison_id", "labeler_id"),
+    )
+
+    comparison_id: Mapped[UUID] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"))
+    labeler_id: Mapped[UUID] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
+    state: Mapped[AssignmentState] = mapped_column(enum_column(AssignmentState), default=AssignmentState.LEASED)
+    shown: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    """Sample ids in the order shown, drawn at random once."""
+    propensity: Mapped[float | None]
+    """Probability with which this comparison was selected; None where selection was by age."""
+    expires_at: Mapped[datetime]

@@ -1,0 +1,65 @@
+"""Comparisons: four samples of one prompt, the question put to a person."""
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Dated, Keyed, enum_column
+
+
+class Purpose(StrEnum):
+    """What its labels are for; only the first two train anything."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    """Two samples of the reference against two of a policy."""
+    GOLD = "gold"
+    PRACTICE = "practice"
+    REPEAT = "repeat"
+    EVALUATION = "evaluation"
+    """On prompts of the valid or test split: measures, never trains."""
+
+
+class ComparisonState(StrEnum):
+    """Where it stands; who holds it is the assignments' matter."""
+
+    READY = "ready"
+    LABELED = "labeled"
+    RETIRED = "retired"
+    """Its samples grew too old before anybody looked."""
+    FLAGGED = "flagged"
+    """A labeler took it out of the queue for a researcher to see."""
+
+
+class Comparison(Keyed, Dated, Base):
+    """Four samples of one prompt."""
+
+    __tablename__ = "comparison"
+    __table_args__ = (Index("ix_comparison_run_id_state", "run_id", "state", "promotion", "created_at"),)
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("run.id", ondelete="RESTRICT"))
+    prompt_id: Mapped[UUID] = mapped_column(ForeignKey("prompt.id", ondelete="RESTRICT"), index=True)
+    policy_id: Mapped[UUID] = mapped_column(ForeignKey("checkpoint.id", ondelete="RESTRICT"))
+    """The policy that was serving when it was made."""
+    promotion: Mapped[int]
+    """How many promotions the run had seen then: its age."""
+    purpose: Mapped[Purpose] = mapped_column(enum_column(Purpose))
+    state: Mapped[ComparisonState] = mapped_column(enum_column(ComparisonState), default=ComparisonState.READY)
+    closed_at: Mapped[datetime | None]
+
+
+class ComparisonSample(Base):
+    """Membership of a sample in a comparison. `slot` only keeps them apart: nobody is shown this order."""
+
+    __tablename__ = "comparison_sample"
+    __table_args__ = (
+        UniqueConstraint("comparison_id", "sample_id"),
+        CheckConstraint("slot >= 0", name="slot_not_negative"),
+    )
+
+    comparison_id: Mapped[UUID] = mapped_column(ForeignKey("comparison.id", ondelete="CASCADE"), primary_key=True)
+    slot: Mapped[int] = mapped_column(primary_key=True)
+    sample_id: Mapped[UUID] = mapped_column(ForeignKey("sample.id", ondelete="RESTRICT"), index=True)

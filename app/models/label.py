@@ -1,0 +1,49 @@
+"""Labels: what people answered. Written once, never changed."""
+
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Dated, Keyed, enum_column
+
+
+class Verdict(StrEnum):
+    """The answer."""
+
+    BEST = "best"
+    TIE = "tie"
+    NONE = "none"
+    """None of the four is good."""
+    SKIP = "skip"
+    UNDONE = "undone"
+    """Takes back the revision before it."""
+
+
+class Label(Keyed, Dated, Base):
+    """One labeler's answer to one comparison. A later revision supersedes; nothing is overwritten."""
+
+    __tablename__ = "label"
+    __table_args__ = (
+        UniqueConstraint("comparison_id", "labeler_id", "revision"),
+        UniqueConstraint("labeler_id", "idempotency_key"),
+        CheckConstraint("(verdict = 'best') = (chosen_sample_id is not null)", name="best_names_a_sample"),
+        Index("ix_label_labeler_id_created_at", "labeler_id", "created_at"),
+    )
+
+    comparison_id: Mapped[UUID] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"))
+    labeler_id: Mapped[UUID] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
+    assignment_id: Mapped[UUID] = mapped_column(ForeignKey("assignment.id", ondelete="RESTRICT"), index=True)
+    revision: Mapped[int]
+    """Counts from 1; the highest of a comparison and labeler is current."""
+    verdict: Mapped[Verdict] = mapped_column(enum_column(Verdict))
+    chosen_sample_id: Mapped[UUID | None] = mapped_column(ForeignKey("sample.id", ondelete="RESTRICT"))
+    """The sample picked; None unless the verdict is `best`. Never a position: orders differ per labeler."""
+    idempotency_key: Mapped[str]
+    """Made by the client; the same key is the same answer."""
+    milliseconds: Mapped[int | None]
+    """From shown to answered, by the client's clock."""
+    reason: Mapped[str | None]
+    strength: Mapped[int | None]
+    guideline_id: Mapped[UUID | None] = mapped_column(ForeignKey("guideline.id", ondelete="RESTRICT"))

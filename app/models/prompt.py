@@ -1,0 +1,32 @@
+"""Prompts: the texts that the model continues."""
+
+from enum import StrEnum
+
+from sqlalchemy import Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Dated, Keyed, enum_column
+
+
+class Split(StrEnum):
+    """Train teaches, valid selects, test reports. Decided once by a hash of the normalised text."""
+
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
+
+
+class Prompt(Keyed, Dated, Base):
+    """One text of a named set."""
+
+    __tablename__ = "prompt"
+    __table_args__ = (
+        UniqueConstraint("prompt_set", "digest"),
+        Index("ix_prompt_prompt_set_split", "prompt_set", "split"),
+    )
+
+    prompt_set: Mapped[str]
+    text: Mapped[str]
+    digest: Mapped[str]
+    """Hex sha256 of the normalised text; equal texts are one prompt."""
+    split: Mapped[Split] = mapped_column(enum_column(Split))

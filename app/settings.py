@@ -1,0 +1,71 @@
+"""Deployment facts: where things are and how this process reaches them.
+
+This is the only reader of the environment. Hyperparameters are data (`app.hparams`), never settings.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of one process, read once at its entry point from variables `PREFLOOP_...` and passed down."""
+
+    model_config = SettingsConfigDict(env_prefix="PREFLOOP_", extra="ignore", frozen=True)
+
+    home: Path = Path("~/.prefloop").expanduser()
+    """Folder that holds everything Prefloop keeps: database, broker, models, checkpoints, logs."""
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    public_url: str | None = None
+    """Address under which people reach the site, when a proxy stands before it."""
+    database_url: str | None = None
+    """SQLAlchemy URL of PostgreSQL, `postgresql+psycopg://...`; `prefloop up` sets it to the embedded one."""
+    broker_url: str | None = None
+    """Celery broker URL, `redis://...`; `prefloop up` sets it to the embedded one."""
+    secret_key: SecretStr | None = None
+    """Signs cookies. Without it a random one is made and kept in the home folder."""
+    lease_seconds: Annotated[int, Field(ge=10)] = 600
+    """How long a comparison stays with one labeler before others may get it."""
+    session_days: Annotated[int, Field(ge=1)] = 14
+    """How long a browser stays signed in."""
+    link_days: Annotated[int, Field(ge=1)] = 7
+    """How long an unused sign-in link works."""
+    heartbeat_seconds: Annotated[float, Field(gt=0)] = 5.0
+    """How often a running job says that it lives."""
+    stale_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """A running job without a heartbeat for this long belongs to nobody and may be claimed again."""
+    resend_seconds: Annotated[float, Field(gt=0)] = 20.0
+    """A queued job that nobody claimed for this long is sent to the broker again."""
+    trainer_threads: Annotated[int, Field(ge=0)] = 0
+    """Threads for matrix work in a trainer process; 0 takes all cores."""
+    log_level: str = "INFO"
+
+    def need_database_url(self) -> str:
+        """The database URL, or a sentence that says how to give one."""
+        if self.database_url is None:
+            raise SystemExit("PREFLOOP_DATABASE_URL is not set: give a PostgreSQL URL, or start with `prefloop up`.")
+        return self.database_url
+
+    def need_broker_url(self) -> str:
+        """The broker URL, or a sentence that says how to give one."""
+        if self.broker_url is None:
+            raise SystemExit("PREFLOOP_BROKER_URL is not set: give a Redis or Valkey URL, or start with `prefloop up`.")
+        return self.broker_url
+
+    @property
+    def site_url(self) -> str:
+        """Address of the site without a trailing slash."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def models_dir(self) -> Path:
+        """Base models, one folder each."""
+        return self.home / "models"
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Checkpoint store: one folder per digest."""
+        return self.home / "checkpoints"
