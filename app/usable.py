@@ -1,0 +1,60 @@
+"""Which labels count: the one definition that the schedule, the trainers and the reports share.
+
+A label is *current* when no later revision of the same labeler and comparison exists. It is *usable* when it is
+current, its verdict is `best`, its labeler is not disabled, and it is the earliest such label of its comparison.
+It *trains* when, besides, the comparison's purpose trains and its prompt is of the train split.
+"""
+
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session, aliased
+
+from app.models import Account, Comparison, Label, Prompt, Purpose, Split, Verdict
+
+TRAINING_PURPOSES = (Purpose.TRAIN, Purpose.VALIDATION)
+
+
+def is_current() -> ColumnElement[bool]:
+    """Condition on `Label`: no later revision supersedes it."""
+    later = aliased(Label)
+    return ~(
+        select(later.id)
+        .where(
+            later.comparison_id == Label.comparison_id,
+            later.labeler_id == Label.labeler_id,
+            later.revision > Label.revision,
+        )
+        .exists()
+    )
+
+
+def usable_labels(run_id: UUID) -> Select[tuple[Label]]:
+    """Usable labels of a run, one per comparison, whatever the purpose and split."""
+    return (
+        select(Label)
+        .distinct(Label.comparison_id)
+        .join(Comparison, Comparison.id == Label.comparison_id)
+        .join(Account, Account.id == Label.labeler_id)
+        .where(
+            Comparison.run_id == run_id,
+            Label.verdict == Verdict.BEST,
+            Account.disabled_at.is_(None),
+            is_current(),
+        )
+        .order_by(Label.comparison_id, Label.created_at)
+    )
+
+
+def training_labels(run_id: UUID) -> Select[tuple[Label]]:
+    """Usable labels that may train: right purpose, prompt of the train split."""
+    return (
+        usable_labels(run_id)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .where(Comparison.purpose.in_(TRAINING_PURPOSES), Prompt.split == Split.TRAIN)
+    )
+
+
+def count_training(session: Session, run_id: UUID) -> int:
+    """How many labels the schedule may count."""
+    return session.scalar(select(func.count()).select_from(training_labels(run_id).subquery())) or 0
