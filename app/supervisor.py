@@ -25,7 +25,7 @@ SETTLED_SECONDS = 30.0
 DEATHS_AT_START = 3
 """A child that dies this often before it is ready will not become ready."""
 LOG_BYTES = 20 * 1024 * 1024
-IMPORTANT = re.compile(r"\b(warning|error|critical|fatal|panic)\b|^Traceback|^\w+(\.\w+)*Error\b", re.IGNORECASE)
+IMPORTANT = re.compile(r"\b(error|critical|fatal|panic)\b|^Traceback|^\w+(\.\w+)*Error\b", re.IGNORECASE)
 
 Say = Callable[[str], None]
 
