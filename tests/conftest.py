@@ -1,6 +1,7 @@
 """Real PostgreSQL and Valkey for the tests, started once and only when a test asks."""
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -98,3 +99,12 @@ def broker_url(valkey: Valkey) -> str:
     with valkey.connect() as client:
         client.flushall()
     return valkey.url
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium for browser tests. Without one they are skipped, but not under CI."""
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium on this machine")
+    return found[0]
