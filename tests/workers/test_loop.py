@@ -1,0 +1,140 @@
+"""The run's state machine: what starts when, and that nothing starts too early or twice."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.hparams import RunHParams, preset
+from app.jobs import JobKind
+from workers.loop import (
+    Action,
+    Candidate,
+    Finish,
+    Hold,
+    Promote,
+    RunState,
+    Start,
+    next_actions,
+    updates_allowed,
+    waiting_for,
+)
+
+SMALL = preset("sentiment-small")
+
+NEW = RunState(
+    has_reference=True,
+    stopped_line=False,
+    busy=frozenset(),
+    training_labels=0,
+    reward_labels=None,
+    episodes=0,
+    fresh_ready=16,
+    open_training=16,
+    supply_target=16,
+    unscored=False,
+    candidate=None,
+    not_shown=None,
+)
+TRAINED = replace(NEW, training_labels=64, reward_labels=64)
+
+
+def kinds(actions: list[Action]) -> list[JobKind]:
+    """Kinds of the started jobs, in order."""
+    return [action.kind for action in actions if isinstance(action, Start)]
+
+
+def test_nothing_starts_before_the_reference_is_there() -> None:
+    assert kinds(next_actions(replace(NEW, has_reference=False), SMALL)) == [JobKind.IMPORT_MODEL]
+
+
+def test_a_run_with_full_supply_and_no_labels_waits() -> None:
+    assert next_actions(NEW, SMALL) == []
+    assert waiting_for(NEW, SMALL) == "64 more labels"
+
+
+def test_samples_are_made_up_to_the_supply_target() -> None:
+    (start,) = next_actions(replace(NEW, fresh_ready=5, open_training=5), SMALL)
+    assert start == Start(kind=JobKind.SAMPLE, args={"count": 11})
+
+
+def test_no_more_is_asked_than_the_schedule_needs_and_the_outstanding_margin() -> None:
+    # 64 labels are needed before the first episode, 32 may be outstanding beyond them.
+    lenient = replace(NEW, fresh_ready=0, supply_target=400, training_labels=60, open_training=30)
+    assert next_actions(lenient, SMALL) == [Start(kind=JobKind.SAMPLE, args={"count": 6})]
+    assert JobKind.SAMPLE not in kinds(next_actions(replace(lenient, open_training=36), SMALL))
+
+
+def test_the_reward_model_is_trained_at_64_labels_and_not_again_before_the_next_point() -> None:
+    assert kinds(next_actions(replace(NEW, training_labels=64), SMALL)) == [JobKind.TRAIN_REWARD]
+    # The second of ten points between 64 and 600 is ceil(64 + 536 / 9) = 124.
+    assert JobKind.TRAIN_REWARD not in kinds(next_actions(replace(TRAINED, training_labels=123), SMALL))
+    assert JobKind.TRAIN_REWARD in kinds(next_actions(replace(TRAINED, training_labels=124), SMALL))
+
+
+def test_points_missed_in_a_burst_are_made_up_by_one_training() -> None:
+    assert kinds(next_actions(replace(NEW, training_labels=600), SMALL)).count(JobKind.TRAIN_REWARD) == 1
+    assert JobKind.TRAIN_REWARD not in kinds(next_actions(replace(NEW, training_labels=600, reward_labels=600), SMALL))
+
+
+def test_ppo_waits_for_the_first_reward_model_and_then_for_labels() -> None:
+    assert JobKind.TRAIN_POLICY not in kinds(next_actions(replace(NEW, training_labels=64), SMALL))
+    assert Start(kind=JobKind.TRAIN_POLICY, args={"updates": 1}) in next_actions(TRAINED, SMALL)
+    # After one update of 32 episodes l(32) = ceil(64 + 536 * (1 - (1 - 0.008) ** 2)) = ceil(72.54) = 73.
+    later = replace(TRAINED, episodes=32)
+    assert updates_allowed(later, SMALL) == 0
+    assert waiting_for(later, SMALL) == "9 more labels"
+    assert updates_allowed(replace(later, training_labels=73), SMALL) == 1
+
+
+def test_no_kind_starts_twice() -> None:
+    eager = replace(TRAINED, episodes=960, training_labels=300, fresh_ready=0, unscored=True, not_shown="x")
+    started = kinds(next_actions(eager, SMALL))
+    assert len(started) == len(set(started)) == 5
+    for kind in started:
+        assert kind not in kinds(next_actions(replace(eager, busy=frozenset({kind})), SMALL))
+
+
+def test_the_cord_stops_ppo_and_promotion_but_not_samples_nor_reward_training() -> None:
+    state = replace(
+        TRAINED,
+        episodes=960,
+        training_labels=300,
+        fresh_ready=0,
+        candidate=Candidate(kl=1.0, valid_fraction=1.0),
+        stopped_line=True,
+    )
+    actions = next_actions(state, SMALL)
+    assert JobKind.TRAIN_POLICY not in kinds(actions)
+    assert not any(isinstance(action, Promote) for action in actions)
+    assert {JobKind.SAMPLE, JobKind.TRAIN_REWARD} <= set(kinds(actions))
+
+
+@pytest.mark.parametrize(
+    ("candidate", "expected"),
+    [
+        (Candidate(kl=6.0, valid_fraction=0.5), Promote),
+        (Candidate(kl=24.1, valid_fraction=0.5), Hold),
+        (Candidate(kl=6.0, valid_fraction=0.01), Hold),
+    ],
+)
+def test_a_candidate_serves_only_within_its_guards(candidate: Candidate, expected: type[Promote] | type[Hold]) -> None:
+    actions = next_actions(replace(NEW, candidate=candidate), SMALL)
+    assert [type(action) for action in actions] == [expected]
+
+
+def test_a_run_finishes_when_all_is_done_and_shown() -> None:
+    done = replace(NEW, episodes=SMALL.ppo.episodes, training_labels=600, reward_labels=600)
+    assert next_actions(done, SMALL) == [Finish()]
+    assert Finish() not in next_actions(replace(done, busy=frozenset({JobKind.SCORE})), SMALL)
+    assert Finish() not in next_actions(replace(done, not_shown="last policy"), SMALL)
+
+
+@given(labels=st.integers(0, 700), updates=st.integers(0, 125))
+def test_no_allowed_update_starts_before_its_labels_are_in(labels: int, updates: int) -> None:
+    hparams: RunHParams = SMALL
+    state = replace(NEW, training_labels=labels, episodes=32 * updates)
+    for ahead in range(updates_allowed(state, hparams)):
+        share = (state.episodes + 32 * ahead) / 4000
+        assert labels >= 64 + 536 * (1 - (1 - share) ** 2) - 1e-6

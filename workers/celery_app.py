@@ -1,0 +1,36 @@
+"""The Celery instance: queues and delivery policy. It holds no tasks: `workers.control` and `workers.tasks` do.
+
+Celery carries job ids; the job table is the truth. Messages are acknowledged late and one at a time, so that a worker
+in a long job keeps none back from the others, and a doubled delivery finds the job claimed.
+"""
+
+from celery import Celery
+from kombu import Queue as KombuQueue
+
+from app.broker import TRANSPORT_OPTIONS
+from app.jobs import TICK, Queue
+from app.settings import Settings
+
+TICK_SECONDS = 1.0
+
+
+def make_celery(settings: Settings) -> Celery:
+    """A Celery app for the broker of `settings`; a missing URL is an error only when something is sent."""
+    made = Celery("prefloop", broker=settings.broker_url, include=[])
+    made.conf.update(
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=TRANSPORT_OPTIONS,
+        task_acks_late=True,
+        task_ignore_result=True,
+        task_default_queue=Queue.CONTROL,
+        task_queues=[KombuQueue(queue) for queue in Queue],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        beat_schedule={"tick": {"task": TICK, "schedule": TICK_SECONDS, "options": {"expires": 5.0}}},
+        beat_max_loop_interval=TICK_SECONDS,
+    )
+    return made
+
+
+celery = make_celery(Settings())

@@ -1,0 +1,143 @@
+"""Between the tables and `workers.loop`: rows become a RunState, actions become job rows. Needs no torch."""
+
+from uuid import UUID
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from app import andon, audit, comparisons, usable
+from app.hparams import RunHParams
+from app.jobs import JobKind, send_job
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Comparison,
+    ComparisonSample,
+    ComparisonState,
+    Job,
+    JobState,
+    LabelSet,
+    Phase,
+    Run,
+    Sample,
+    SamplePurpose,
+    SampleScore,
+)
+from workers import loop
+
+UNORDERED = (JobKind.GENERATE,)
+"""Kinds that people ask for; the loop does not wait for them."""
+
+
+def advance(session: Session, run_id: UUID) -> list[loop.Action]:
+    """Decide and start what the run needs next. Does nothing while another does the same or the run stands still."""
+    run = session.scalar(
+        select(Run).where(Run.id == run_id, Run.phase == Phase.RUNNING).with_for_update(skip_locked=True)
+    )
+    if run is None:
+        return []
+    hparams = RunHParams.model_validate(run.hparams)
+    comparisons.retire_stale(session, run)
+    state = read_state(session, run)
+    run.labels_usable = state.training_labels
+    run.labels_required = loop.required_now(state, hparams)
+    run.waiting_for = loop.waiting_for(state, hparams)
+    actions = loop.next_actions(state, hparams)
+    for action in actions:
+        apply(session, run, action)
+    return actions
+
+
+def read_state(session: Session, run: Run) -> loop.RunState:
+    """What `loop.next_actions` wants to know of a run."""
+    return loop.RunState(
+        has_reference=run.reference_id is not None,
+        stopped_line=andon.pulled(session, run.id) is not None,
+        busy=_busy(session, run.id),
+        training_labels=usable.count_training(session, run.id),
+        reward_labels=_reward_labels(session, run),
+        episodes=run.episodes,
+        fresh_ready=comparisons.ready_count(session, run.id, newer_than=run.promotions - comparisons.STALE_PROMOTIONS),
+        open_training=comparisons.open_count(session, run.id, trainable=True),
+        supply_target=comparisons.supply_target(session, run.id),
+        unscored=_unscored(session, run),
+        candidate=_candidate(session, run),
+        not_shown=_not_shown(session, run),
+    )
+
+
+def apply(session: Session, run: Run, action: loop.Action) -> None:
+    """Carry out one action within the caller's transaction, which holds the run's row."""
+    match action:
+        case loop.Start(kind=kind, args=args):
+            start_job(session, run.id, kind, dict(args))
+        case loop.Promote():
+            run.serving_id, run.candidate_id = run.candidate_id, None
+            run.promotions += 1
+            audit.record(session, None, "policy.promoted", run_id=run.id, policy=str(run.serving_id))
+        case loop.Hold(reason=reason):
+            audit.record(session, None, "policy.held", run_id=run.id, policy=str(run.candidate_id), reason=reason)
+            run.candidate_id = None
+        case loop.Finish():
+            run.phase = Phase.FINISHED
+            audit.record(session, None, "run.finished", run_id=run.id, episodes=run.episodes)
+
+
+def start_job(session: Session, run_id: UUID, kind: JobKind, args: dict[str, int | str]) -> Job:
+    """A new job row of the next step, sent once the transaction has committed."""
+    last = session.scalar(select(func.max(Job.step)).where(Job.run_id == run_id, Job.kind == kind))
+    job = Job(run_id=run_id, kind=kind, step=0 if last is None else last + 1, args=args)
+    session.add(job)
+    session.flush()
+    send_job(session, job.id, kind)
+    return job
+
+
+def _busy(session: Session, run_id: UUID) -> frozenset[JobKind]:
+    unfinished = select(Job.kind).where(Job.run_id == run_id, Job.state != JobState.DONE, Job.kind.not_in(UNORDERED))
+    return frozenset(session.scalars(unfinished.distinct()))
+
+
+def _reward_labels(session: Session, run: Run) -> int | None:
+    return session.scalar(
+        select(LabelSet.size)
+        .join(Checkpoint, Checkpoint.label_set_id == LabelSet.id)
+        .where(Checkpoint.id == run.reward_model_id)
+    )
+
+
+def _unscored(session: Session, run: Run) -> bool:
+    if run.reward_model_id is None:
+        return False
+    scored = exists().where(
+        SampleScore.sample_id == ComparisonSample.sample_id, SampleScore.reward_model_id == run.reward_model_id
+    )
+    open_sample = (
+        select(ComparisonSample.sample_id)
+        .join(Comparison, Comparison.id == ComparisonSample.comparison_id)
+        .where(Comparison.run_id == run.id, Comparison.state == ComparisonState.READY, ~scored)
+    )
+    return session.scalar(select(open_sample.exists())) or False
+
+
+def _candidate(session: Session, run: Run) -> loop.Candidate | None:
+    policy = session.get(Checkpoint, run.candidate_id) if run.candidate_id else None
+    if policy is None:
+        return None
+    return loop.Candidate(kl=policy.report["kl"], valid_fraction=policy.report["valid_fraction"])
+
+
+def _not_shown(session: Session, run: Run) -> str | None:
+    shown = exists().where(Sample.policy_id == Checkpoint.id, Sample.purpose == SamplePurpose.SHOWCASE)
+    newest = session.scalar(
+        select(Checkpoint.id)
+        .where(
+            Checkpoint.run_id == run.id,
+            Checkpoint.kind.in_((CheckpointKind.POLICY, CheckpointKind.REFERENCE)),
+            Checkpoint.id.in_((run.reference_id, run.serving_id)),
+            ~shown,
+        )
+        .order_by(Checkpoint.created_at)
+        .limit(1)
+    )
+    return None if newest is None else str(newest)
