@@ -1,0 +1,60 @@
+import math
+
+import pytest
+import torch
+
+from workers.rlhf.logprobs import entropy, gather_logprobs
+
+
+def test_logprobs_by_hand() -> None:
+    logits = torch.tensor([[[0.0, math.log(3.0)]]])
+    assert gather_logprobs(logits, torch.tensor([[1]]), 1.0).item() == pytest.approx(math.log(3 / 4))
+    # At temperature 1/2 the odds are squared: 9 to 1.
+    assert gather_logprobs(logits, torch.tensor([[0]]), 0.5).item() == pytest.approx(math.log(1 / 10))
+
+
+def test_logprobs_of_all_tokens_are_a_distribution() -> None:
+    logits = torch.randn(1, 1, 7, generator=torch.Generator().manual_seed(0)).expand(1, 7, 7) * 20
+    logprobs = gather_logprobs(logits, torch.arange(7).unsqueeze(0), 0.7)
+    assert logprobs.exp().sum().item() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_gradient_is_the_true_one() -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    tokens = torch.randint(5, (2, 3), generator=generator)
+    assert torch.autograd.gradcheck(lambda x: gather_logprobs(x, tokens, 0.7), (logits,))
+
+
+def test_half_precision_logits_are_summed_in_float32() -> None:
+    logits = torch.zeros(1, 1, 50_000, dtype=torch.bfloat16, requires_grad=True)
+    logprobs = gather_logprobs(logits, torch.tensor([[4]]), 0.7)
+    (grad,) = torch.autograd.grad(logprobs.sum(), logits)
+    assert logprobs.dtype == torch.float32
+    assert logprobs.item() == pytest.approx(-math.log(50_000), rel=1e-6)
+    assert grad.dtype == torch.bfloat16
+    assert grad[0, 0, 4].item() == pytest.approx(1 / 0.7, rel=1e-2)
+
+
+def test_the_logits_are_left_as_they_were() -> None:
+    logits = torch.randn(1, 2, 5, generator=torch.Generator().manual_seed(2), requires_grad=True)
+    before = logits.detach().clone()
+    torch.autograd.grad(gather_logprobs(logits, torch.tensor([[0, 1]]), 1.0).sum(), logits)
+    assert torch.equal(logits.detach(), before)
+
+
+def test_entropy_of_a_uniform_and_of_a_certain_choice() -> None:
+    assert entropy(torch.zeros(1, 1, 8), 0.7).item() == pytest.approx(math.log(8))
+    assert entropy(torch.tensor([[[1000.0, 0.0]]]), 0.7).item() == pytest.approx(0.0)
+    assert entropy(torch.tensor([[[0.0, math.log(3.0)]]]), 1.0).item() == pytest.approx(
+        math.log(4) - 0.75 * math.log(3)
+    )
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 2, 5\) and tokens \(1, 3\)"):
+        gather_logprobs(torch.zeros(1, 2, 5), torch.zeros(1, 3, dtype=torch.int64), 1.0)
+    with pytest.raises(ValueError, match="temperature 0"):
+        gather_logprobs(torch.zeros(1, 2, 5), torch.zeros(1, 2, dtype=torch.int64), 0)
+    with pytest.raises(ValueError, match="temperature"):
+        entropy(torch.zeros(1, 2, 5), -1)

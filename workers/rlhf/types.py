@@ -1,0 +1,138 @@
+"""The batches that training passes around: named, frozen and checked once, at the door."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """One batch from the current policy, scored and ready for PPO. One row is one episode."""
+
+    queries: Tensor
+    """(b, q) int64 token ids, left-padded."""
+    query_mask: Tensor
+    """(b, q) bool; True marks a real token."""
+    responses: Tensor
+    """(b, r) int64 token ids as sampled, before truncation."""
+    logprobs: Tensor
+    """(b, r) float, nats; the policy that sampled, at the sampling temperature."""
+    ref_logprobs: Tensor
+    """(b, r) float, nats; the reference policy on the same tokens and temperature."""
+    values: Tensor
+    """(b, r) float; value head before this update."""
+    scores: Tensor
+    """(b,) float; reward model's score of the truncated response, the penalty put in where invalid."""
+    valid: Tensor
+    """(b,) bool; True where a terminator was found."""
+    lengths: Tensor
+    """(b,) int64 in [1, r]; tokens kept by truncation, r where invalid."""
+
+    def __post_init__(self) -> None:
+        b, q = _matrix("queries", self.queries)
+        _, r = _matrix("responses", self.responses)
+        _require_shapes(
+            self,
+            {
+                "query_mask": (b, q),
+                "responses": (b, r),
+                **dict.fromkeys(("logprobs", "ref_logprobs", "values"), (b, r)),
+                **dict.fromkeys(("scores", "valid", "lengths"), (b,)),
+            },
+        )
+        _require_dtypes(self, torch.int64, "queries", "responses", "lengths")
+        _require_dtypes(self, torch.bool, "query_mask", "valid")
+        _require_facts(
+            {
+                "query_mask must be left-padded with at least one real token per row": _left_padded(self.query_mask),
+                f"lengths must lie in [1, {r}]": ((self.lengths >= 1) & (self.lengths <= r)).all(),
+                f"lengths must be {r} where valid is False": (self.valid | (self.lengths == r)).all(),
+                "logprobs must be finite": self.logprobs.isfinite().all(),
+                "ref_logprobs must be finite": self.ref_logprobs.isfinite().all(),
+                "values must be finite": self.values.isfinite().all(),
+                "scores must be finite": self.scores.isfinite().all(),
+            }
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Episodes in this rollout."""
+        return self.queries.shape[0]
+
+    def select(self, index: Tensor) -> "Rollout":
+        """The episodes at `index`, a (n,) int64 of rows or a (b,) bool of rows to keep: one minibatch."""
+        return Rollout(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparisonBatch:
+    """Labeled comparisons for the reward model: k responses to one query, and which was picked."""
+
+    queries: Tensor
+    """(b, q) int64 token ids, left-padded."""
+    query_mask: Tensor
+    """(b, q) bool; True marks a real token."""
+    responses: Tensor
+    """(b, k, r) int64 token ids, truncated and right-padded."""
+    response_mask: Tensor
+    """(b, k, r) bool; True marks a kept token."""
+    best: Tensor
+    """(b,) int64 in [0, k); the response that was picked."""
+
+    def __post_init__(self) -> None:
+        b, q = _matrix("queries", self.queries)
+        if self.responses.dim() != 3:
+            raise ValueError(f"responses must have 3 dimensions (b, k, r), got shape {tuple(self.responses.shape)}")
+        _, k, r = self.responses.shape
+        _require_shapes(self, {"query_mask": (b, q), "responses": (b, k, r), "response_mask": (b, k, r), "best": (b,)})
+        _require_dtypes(self, torch.int64, "queries", "responses", "best")
+        _require_dtypes(self, torch.bool, "query_mask", "response_mask")
+        _require_facts(
+            {
+                "query_mask must be left-padded with at least one real token per row": _left_padded(self.query_mask),
+                "response_mask must be right-padded with at least one real token per response": _left_padded(
+                    self.response_mask.flip(-1)
+                ),
+                f"best must lie in [0, {k})": ((self.best >= 0) & (self.best < k)).all(),
+            }
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Comparisons in this batch."""
+        return self.queries.shape[0]
+
+
+def _matrix(name: str, tensor: Tensor) -> tuple[int, int]:
+    if tensor.dim() != 2 or 0 in tensor.shape:
+        raise ValueError(f"{name} must be a matrix without an empty side, got shape {tuple(tensor.shape)}")
+    rows, columns = tensor.shape
+    return rows, columns
+
+
+def _require_shapes(batch: Rollout | ComparisonBatch, expected: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in expected.items():
+        got = tuple(getattr(batch, name).shape)
+        if got != shape:
+            raise ValueError(f"{name} has shape {got}, expected {shape} beside queries {tuple(batch.queries.shape)}")
+
+
+def _require_dtypes(batch: Rollout | ComparisonBatch, dtype: torch.dtype, *names: str) -> None:
+    for name in names:
+        got = getattr(batch, name).dtype
+        if got != dtype:
+            raise ValueError(f"{name} has dtype {got}, expected {dtype}")
+
+
+def _left_padded(mask: Tensor) -> Tensor:
+    """() bool; True if each row is some False, then at least one True up to the end."""
+    return (mask[..., 1:] >= mask[..., :-1]).all() & mask[..., -1].all()
+
+
+def _require_facts(facts: Mapping[str, Tensor]) -> None:
+    # One stack, so that a GPU is waited for once and not once per fact.
+    for message, holds in zip(facts, torch.stack(list(facts.values())).tolist(), strict=True):
+        if not holds:
+            raise ValueError(message)
