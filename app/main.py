@@ -1,0 +1,56 @@
+"""The web application: assembled here, decided elsewhere."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from sqlalchemy import Engine
+
+from app import resources
+from app.broker import BrokerSender
+from app.db import make_engine, make_session_factory
+from app.settings import Settings
+from app.web import login, pages, problems
+from app.web.security import CrossOriginRefusal, SecurityHeaders
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The site and its API on the database and broker that `settings` (default: the environment) name."""
+    settings = settings or Settings()
+    engine = make_engine(settings.need_database_url())
+    app = FastAPI(
+        title="Prefloop",
+        version=version("prefloop"),
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_closing(engine),
+    )
+    sender = BrokerSender(settings.broker_url) if settings.broker_url else None
+    app.state.settings = settings
+    app.state.session_factory = make_session_factory(engine, sender)
+    app.state.templates = pages.load_templates()
+    app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
+    app.add_middleware(SecurityHeaders)
+    problems.install(app)
+    _include_routes(app)
+    return app
+
+
+def _include_routes(app: FastAPI) -> None:
+    for module in (login,):
+        app.include_router(module.router)
+    app.mount("/static", StaticFiles(directory=resources.folder("static")))  # last: routers serve some of it
+
+
+def _closing(engine: Engine) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        engine.dispose()
+
+    return lifespan
