@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -24,7 +23,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     engine = make_engine(settings.need_database_url())
     app = FastAPI(
         title="Prefloop",
-        version=version("prefloop"),
+        version="1",
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,

@@ -71,5 +71,5 @@ def _database(request: Request, error: Exception) -> Response:
 
 
 def _unknown(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, exc_info=error)
+    log.error("request_failed", path=request.url.path, error=repr(error))  # the server prints the traceback
     return answer(request, DomainError("Prefloop could not do this. Its log says why."))

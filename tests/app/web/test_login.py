@@ -1,0 +1,83 @@
+"""Signing in: links work once, previews do not use them up, sessions end at sign-out."""
+
+import pytest
+from fastapi.testclient import TestClient
+from sqlalchemy.orm import Session
+
+from app import accounts
+from app.models import Account, Role
+from app.web.deps import COOKIE
+from tests.factories import make_account
+
+
+@pytest.fixture
+def ada(session: Session) -> Account:
+    return make_account(session)
+
+
+@pytest.fixture
+def link(session: Session, ada: Account) -> str:
+    token = accounts.invite(session, ada.id, days=1)
+    session.commit()
+    return f"/signin/{token}"
+
+
+def test_a_stranger_is_led_to_the_sign_in_page(client: TestClient) -> None:
+    answer = client.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/signin")
+
+
+def test_looking_at_a_link_does_not_use_it_up(client: TestClient, link: str) -> None:
+    for _ in range(3):
+        assert client.get(link).status_code == 200
+    assert client.post(link).headers["location"] == "/label"
+
+
+def test_a_link_signs_in_once(client: TestClient, link: str) -> None:
+    first = client.post(link)
+    cookie = first.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    assert "secure" not in cookie
+    client.cookies.clear()
+    again = client.post(link)
+    assert again.status_code == 409
+    assert "has been used" in again.text
+    assert COOKIE not in again.cookies
+
+
+@pytest.mark.parametrize("pasted", ["http://elsewhere:8000{link}", "{link}/", "{token}", "  {token}\n"])
+def test_a_pasted_link_or_token_signs_in(client: TestClient, link: str, pasted: str) -> None:
+    secret = pasted.format(link=link, token=link.rsplit("/", 1)[1])
+    assert client.post("/signin", data={"secret": secret}).headers["location"] == "/label"
+    assert client.get("/").headers["location"] == "/label"
+
+
+def test_an_api_token_signs_a_browser_in_again_and_again(client: TestClient, session: Session, ada: Account) -> None:
+    token = accounts.issue_token(session, ada.id, "mine")
+    session.commit()
+    for _ in range(2):
+        client.cookies.clear()
+        assert client.post("/signin", data={"secret": token}).status_code == 303
+        assert client.get("/").headers["location"] == "/label"
+
+
+def test_each_role_starts_where_it_works(client: TestClient, session: Session) -> None:
+    for role, page in ((Role.LABELER, "/label"), (Role.RESEARCHER, "/runs"), (Role.OPERATOR, "/runs")):
+        token = accounts.invite(session, make_account(session, role=role).id, days=1)
+        session.commit()
+        assert client.post(f"/signin/{token}").headers["location"] == page
+
+
+def test_signing_out_ends_the_session_on_the_server(client: TestClient, link: str) -> None:
+    client.post(link)
+    secret = client.cookies[COOKIE]
+    assert client.post("/signout").headers["location"] == "/signin"
+    client.cookies.set(COOKIE, secret)
+    assert client.get("/").headers["location"] == "/signin"
+
+
+def test_a_wrong_link_says_so(client: TestClient) -> None:
+    answer = client.post("/signin/nonsense")
+    assert answer.status_code == 404
+    assert "Nobody made this sign-in link" in answer.text
