@@ -21,6 +21,7 @@ import psycopg
 import redis
 
 from app.errors import UnavailableError
+from app.settings import Settings
 from app.supervisor import Child, launched
 
 POSTGRES_MAJOR = "18"
@@ -152,6 +153,21 @@ class Valkey:
                 return bool(client.ping())
         except (redis.ConnectionError, redis.BusyLoadingError):
             return False
+
+
+def servers(home: Path) -> tuple[Postgres, Valkey]:
+    """The two servers of a home folder."""
+    return Postgres(data=home / "postgres"), Valkey(data=home / "valkey")
+
+
+def with_urls(settings: Settings) -> Settings:
+    """`settings` with the embedded servers of its home where it names none."""
+    postgres, valkey = servers(settings.home)
+    urls = {
+        "database_url": settings.database_url or postgres.url(),
+        "broker_url": settings.broker_url or valkey.url,
+    }
+    return settings.model_copy(update=urls)
 
 
 def socket_folder(data: Path) -> Path:

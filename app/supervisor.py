@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -30,6 +31,10 @@ IMPORTANT = re.compile(r"\b(error|critical|fatal|panic)\b|^Traceback|^\w+(\.\w+)
 Say = Callable[[str], None]
 
 
+class Stopped(Exception):  # noqa: N818 - not an error: somebody asked for it
+    """The supervisor was told to stop."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
     """A program to keep running. Plain data."""
@@ -38,6 +43,7 @@ class Child:
     argv: tuple[str, ...]
     env: dict[str, str] = field(default_factory=dict)
     """Added to this process's environment."""
+    cwd: Path | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
     """How long it may take to stop before it is killed."""
@@ -75,6 +81,7 @@ class _Running:
             self.process = subprocess.Popen(
                 launched(self.child),
                 env=child_environment(self.child.env),
+                cwd=self.child.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -149,27 +156,34 @@ class Supervisor:
         """
         running = self._find(name)
         until = time.monotonic() + seconds
-        while not self.stopping and not is_ready():
+        while not is_ready():
             if running.deaths >= DEATHS_AT_START or time.monotonic() > until:
                 raise UnavailableError(f"{name} does not start: see {running.log}.")
             self.poll()
 
-    def run(self, child: Child) -> int:
-        """Run a child to its end, on this terminal, while the others are kept running. Its exit code."""
-        process = subprocess.Popen(launched(child), env=child_environment(child.env))
-        while process.poll() is None and not self.stopping:
-            self.poll()
-        if process.poll() is None:
-            process.terminate()
-        return process.wait()
+    def run(self, child: Child) -> tuple[int, str]:
+        """Run a child to its end while the others are kept running; its exit code and what it wrote to stdout.
 
-    def forever(self) -> None:
-        """Poll until `stopping` is set, as by `stop_on_signals`."""
-        while not self.stopping:
-            self.poll()
+        It shares this terminal for its progress.
+        """
+        with tempfile.TemporaryFile() as out:
+            process = subprocess.Popen(launched(child), env=child_environment(child.env), cwd=child.cwd, stdout=out)
+            try:
+                while process.poll() is None:
+                    self.poll()
+            finally:
+                process.kill()
+                process.wait()
+            out.seek(0)
+            return process.returncode, out.read().decode()
 
     def poll(self) -> None:
-        """Restart what died and pass on what the logs say; takes a moment."""
+        """Restart what died and pass on what the logs say; takes a moment.
+
+        Raises: Stopped once `stopping` is set, as by a signal handler.
+        """
+        if self.stopping:
+            raise Stopped
         for running in self._running:
             event = running.restart_when_due()
             if event:
