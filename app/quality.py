@@ -1,0 +1,89 @@
+"""Estimates with honest intervals. Pure: numbers in, numbers out, standard library only."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, stdev
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An interval estimate; both ends belong to it."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mean:
+    """A mean of `n` values and its interval."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def wilson_interval(successes: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
+    """Score interval of a proportion: stays within [0, 1] and is sound for few trials, unlike mean +- 2 errors.
+
+    Without trials nothing is known: [0, 1].
+    Raises: ValueError unless 0 <= successes <= n.
+    Source: Wilson 1927; Brown, Cai and DasGupta 2001, section 3.1.1.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes ({successes}) must lie between 0 and n ({n})")
+    if n == 0:
+        return Interval(low=0.0, high=1.0)
+    z = _normal_quantile(confidence)
+    p = successes / n
+    shrink = 1 + z * z / n
+    center = (p + z * z / (2 * n)) / shrink
+    half = z / shrink * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low = 0.0 if successes == 0 else center - half  # exactly 0 and 1 at the ends; rounding would miss them
+    high = 1.0 if successes == n else center + half
+    return Interval(low=low, high=high)
+
+
+def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Mean:
+    """Mean of independent values with Student's t interval.
+
+    Raises: ValueError below two values: one value says nothing about its own spread.
+    """
+    n = len(values)
+    if n < 2:
+        raise ValueError(f"an interval needs at least two values, got {n}")
+    mean = fmean(values)
+    half = t_quantile(n - 1, confidence=confidence) * stdev(values) / math.sqrt(n)
+    return Mean(mean=mean, low=mean - half, high=mean + half, n=n)
+
+
+def t_quantile(degrees: int, *, confidence: float = CONFIDENCE) -> float:
+    """Two-sided quantile of Student's t: exact for one and two degrees, else within 0.5 % at 95 %.
+
+    Raises: ValueError below one degree of freedom.
+    Source: Abramowitz and Stegun 26.7.5.
+    """
+    if degrees < 1:
+        raise ValueError(f"degrees must be at least 1, got {degrees}")
+    if degrees == 1:
+        return math.tan(math.pi * confidence / 2)
+    if degrees == 2:
+        return confidence * math.sqrt(2 / (1 - confidence**2))
+    z = _normal_quantile(confidence)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return math.fsum((z, *(term / degrees**power for power, term in enumerate(terms, start=1))))
+
+
+def _normal_quantile(confidence: float) -> float:
+    return NormalDist().inv_cdf((1 + confidence) / 2)

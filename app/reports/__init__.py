@@ -1,0 +1,44 @@
+"""Read-only queries for pages, API and workers: a session in, frozen dataclasses out."""
+
+from app.reports.accuracy import Accuracy, incoming_accuracy
+from app.reports.checkpoints import CheckpointReport, Lineage, checkpoints, lineage
+from app.reports.events import Event, EventKind, events
+from app.reports.series import Point, Series, labels_over_time, last_steps, metrics
+from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
+from app.reports.summary import (
+    AndonReport,
+    CheckpointRef,
+    CurrentCheckpoints,
+    FailedJob,
+    JobInFlight,
+    RunSummary,
+    run_summary,
+)
+
+__all__ = [
+    "Accuracy",
+    "AndonReport",
+    "CheckpointRef",
+    "CheckpointReport",
+    "CurrentCheckpoints",
+    "Event",
+    "EventKind",
+    "FailedJob",
+    "JobInFlight",
+    "Lineage",
+    "Point",
+    "RunSummary",
+    "Series",
+    "Showcase",
+    "ShowcasePrompt",
+    "ShowcaseText",
+    "checkpoints",
+    "events",
+    "incoming_accuracy",
+    "labels_over_time",
+    "last_steps",
+    "lineage",
+    "metrics",
+    "run_summary",
+    "showcase",
+]

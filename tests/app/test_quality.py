@@ -1,0 +1,90 @@
+"""Intervals against published tables, hand-worked numbers and simulated coverage."""
+
+import math
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.quality import Interval, Mean, mean_interval, t_quantile, wilson_interval
+
+T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042, 100: 1.984}
+"""Two-sided 95 % quantiles as printed in any table of Student's t."""
+
+
+class TestWilsonInterval:
+    def test_worked_by_hand(self) -> None:
+        # p = 0.81, n = 263, z = 1.96 (Newcombe 1998, table I, method 3): 81/263 gives 0.2553 to 0.3662
+        found = wilson_interval(81, 263)
+        assert (round(found.low, 4), round(found.high, 4)) == (0.2553, 0.3662)
+
+    @pytest.mark.parametrize(("successes", "n", "low", "high"), [(15, 148, 0.0624, 0.1605), (1, 29, 0.0061, 0.1718)])
+    def test_more_of_the_same_published_table(self, successes: int, n: int, low: float, high: float) -> None:
+        found = wilson_interval(successes, n)
+        assert (round(found.low, 4), round(found.high, 4)) == (low, high)
+
+    def test_no_success_leaves_room_above(self) -> None:
+        found = wilson_interval(0, 20)  # Newcombe 1998: 0 to 0.1611
+        assert found.low == 0
+        assert round(found.high, 4) == 0.1611
+
+    def test_nothing_tried_nothing_known(self) -> None:
+        assert wilson_interval(0, 0) == Interval(low=0.0, high=1.0)
+
+    @pytest.mark.parametrize(("successes", "n"), [(-1, 5), (6, 5)])
+    def test_refuses_impossible_counts(self, successes: int, n: int) -> None:
+        with pytest.raises(ValueError, match="must lie between"):
+            wilson_interval(successes, n)
+
+    @given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+    def test_holds_the_estimate_and_mirrors(self, counts: tuple[int, int]) -> None:
+        successes, n = counts
+        found = wilson_interval(successes, n)
+        assert 0 <= found.low <= found.high <= 1
+        assert successes / n in found
+        mirrored = wilson_interval(n - successes, n)
+        assert math.isclose(found.low, 1 - mirrored.high, abs_tol=1e-12)
+
+    def test_solves_the_score_equation(self) -> None:
+        """Its ends are the proportions whose own standard error puts the estimate exactly 1.96 errors away."""
+        found = wilson_interval(37, 90)
+        for end in (found.low, found.high):
+            assert math.isclose(abs(37 / 90 - end) / math.sqrt(end * (1 - end) / 90), 1.959964, rel_tol=1e-6)
+
+
+class TestMeanInterval:
+    def test_worked_by_hand(self) -> None:
+        found = mean_interval([1, 2, 3, 4, 5])  # s = sqrt(2.5), t(4) = 2.776, half = 2.776 * 0.70711
+        assert found.mean == 3
+        assert found.n == 5
+        assert math.isclose(found.high - 3, 1.9629, abs_tol=0.001)
+        assert math.isclose(3 - found.low, 1.9629, abs_tol=0.001)
+
+    def test_equal_values_leave_no_doubt(self) -> None:
+        found = mean_interval([2.0, 2.0, 2.0])
+        assert (found.low, found.mean, found.high) == (2, 2, 2)
+
+    def test_one_value_says_nothing_about_spread(self) -> None:
+        with pytest.raises(ValueError, match="at least two"):
+            mean_interval([1.0])
+
+    def test_covers_the_truth_as_often_as_it_says(self) -> None:
+        source = random.Random(7)
+        draws = 2000
+        hits = sum(_is_within(3, mean_interval([source.gauss(3, 2) for _ in range(8)])) for _ in range(draws))
+        assert abs(hits / draws - 0.95) < 3 * math.sqrt(0.95 * 0.05 / draws)
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), T_TABLE.items())
+def test_t_quantile_is_that_of_the_table(degrees: int, quantile: float) -> None:
+    assert math.isclose(t_quantile(degrees), quantile, rel_tol=0.005)
+
+
+def test_t_quantile_needs_a_degree_of_freedom() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        t_quantile(0)
+
+
+def _is_within(truth: float, found: Mean) -> bool:
+    return found.low <= truth <= found.high
