@@ -103,6 +103,8 @@ class PPOHParams(HParams):
     """Passes over each rollout."""
     learning_rate: Rate = 1.41e-5
     """Adam, linear to 0 over the run's updates."""
+    adam: Literal["tensorflow", "pytorch"] = "tensorflow"
+    """Where epsilon stands; with small gradients PyTorch's first steps are several times larger."""
     gamma: Fraction = 1.0
     lam: Fraction = 0.95
     clip_ratio: Rate = 0.2

@@ -57,7 +57,7 @@ def read_state(session: Session, run: Run) -> loop.RunState:
         training_labels=usable.count_training(session, run.id),
         reward_labels=_reward_labels(session, run),
         episodes=run.episodes,
-        fresh_ready=comparisons.ready_count(session, run.id, newer_than=run.promotions - comparisons.STALE_PROMOTIONS),
+        fresh_ready=comparisons.ready_count(session, run.id),
         open_training=comparisons.open_count(session, run.id, trainable=True),
         supply_target=comparisons.supply_target(session, run.id),
         unscored=_unscored(session, run),

@@ -1,0 +1,135 @@
+"""The train_policy job: what PPO goes on from, and what it leaves behind."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import andon
+from app.errors import ConflictError
+from app.hparams import RunHParams
+from app.jobs import wake_run
+from app.models import Checkpoint, CheckpointKind, Phase, Prompt, Run, Split
+from workers import fencing, tracking
+from workers.data.common import (
+    PolicyFiles,
+    RewardFiles,
+    hparams_of,
+    need_run,
+    next_number,
+    policy_files,
+    reward_files,
+)
+from workers.fencing import Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PPOPlan:
+    """Go on with PPO from here."""
+
+    reference: PolicyFiles
+    state_digest: str | None
+    """Training state in the checkpoint store; None: start from the reference."""
+    reward: RewardFiles
+    """Pinned for the whole job; a newer one counts from the next."""
+    hparams: RunHParams
+    queries: tuple[str, ...]
+    """All prompts of the train split, in a fixed order."""
+    update: int
+    """Updates done."""
+    updates: int
+    """Updates that the labels allow now."""
+    published_episodes: int
+    """Episodes of the newest published policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PPOResult:
+    """What a job leaves behind; the files are on disk already."""
+
+    state_digest: str
+    policy_digest: str | None
+    """A policy published at the end of the job, if one was due."""
+    update: int
+    """Updates done, those before the job included."""
+    kl_coef: float
+    stats: Sequence[Mapping[str, float]]
+    """One per update of the job."""
+
+
+def ppo_plan(session: Session, claim: Claim) -> PPOPlan:
+    """Training state, reward model and prompts; ConflictError when there is no reward model."""
+    run = need_run(session, claim.run_id)
+    hparams = hparams_of(run)
+    reward = reward_files(session, run)
+    if reward is None:
+        raise ConflictError(f"Run {run.name} has no reward model yet.")
+    state = session.get(Checkpoint, run.training_state_id) if run.training_state_id else None
+    in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
+    return PPOPlan(
+        reference=policy_files(session, run, run.reference_id),
+        state_digest=state.digest if state else None,
+        reward=reward,
+        hparams=hparams,
+        queries=tuple(session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest))),
+        update=run.episodes // hparams.ppo.batch,
+        updates=int(claim.args["updates"]),
+        published_episodes=_published(session, run),
+    )
+
+
+def may_go_on(session: Session, claim: Claim) -> bool:
+    """Asked between updates: the run is neither paused nor stopped, and the andon cord hangs loose."""
+    run = need_run(session, claim.run_id)
+    return run.phase == Phase.RUNNING and andon.pulled(session, run.id) is None
+
+
+def record_ppo(session: Session, claim: Claim, plan: PPOPlan, result: PPOResult) -> None:
+    """The new training state, a candidate if one was published, the metrics; ends the job."""
+    run = session.scalars(select(Run).where(Run.id == claim.run_id).with_for_update()).one()
+    batch = plan.hparams.ppo.batch
+    episodes = result.update * batch
+    state = _checkpoint(session, run, plan, result, CheckpointKind.TRAINING_STATE, result.state_digest)
+    run.training_state_id = state.id
+    run.episodes = episodes
+    if result.policy_digest is not None:
+        policy = _checkpoint(session, run, plan, result, CheckpointKind.POLICY, result.policy_digest)
+        run.candidate_id = policy.id
+    for back, stats in enumerate(reversed(result.stats)):
+        tracking.record(session, run.id, episodes - back * batch, stats)
+    fencing.finish(session, claim, {"updates": len(result.stats), "episodes": episodes})
+    wake_run(session, run.id)
+
+
+def _checkpoint(
+    session: Session, run: Run, plan: PPOPlan, result: PPOResult, kind: CheckpointKind, digest: str
+) -> Checkpoint:
+    parents = {CheckpointKind.TRAINING_STATE: run.training_state_id, CheckpointKind.POLICY: run.serving_id}
+    made = Checkpoint(
+        run_id=run.id,
+        kind=kind,
+        digest=digest,
+        number=next_number(session, run.id, kind),
+        parent_id=parents[kind] or run.reference_id,
+        reward_model_id=plan.reward.checkpoint_id,
+        episodes=result.update * plan.hparams.ppo.batch,
+        kl_coef=result.kl_coef,
+        report=_report(result.stats),
+    )
+    session.add(made)
+    session.flush()
+    return made
+
+
+def _report(stats: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """Means over the job's updates of what the promotion guards and people want to know."""
+    names = {"kl": "objective/kl", "valid_fraction": "objective/valid_fraction", "score": "objective/score"}
+    return {short: sum(one[name] for one in stats) / len(stats) for short, name in names.items()}
+
+
+def _published(session: Session, run: Run) -> int:
+    published = (Checkpoint.run_id == run.id, Checkpoint.kind == CheckpointKind.POLICY)
+    newest = select(Checkpoint.episodes).where(*published).order_by(Checkpoint.number.desc()).limit(1)
+    return session.scalar(newest) or 0

@@ -1,0 +1,154 @@
+"""The train_reward job: which labels it learns from, and the model it leaves behind."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app import reports, usable
+from app.hparams import RunHParams
+from app.jobs import wake_run
+from app.models import (
+    Checkpoint,
+    CheckpointKind,
+    Comparison,
+    ComparisonSample,
+    Label,
+    LabelSet,
+    LabelSetItem,
+    Prompt,
+    Sample,
+    Split,
+)
+from workers import fencing, tracking
+from workers.data.common import PolicyFiles, hparams_of, job_seed, need_run, next_number, policy_files
+from workers.fencing import Claim
+from workers.tracking import Estimate
+
+NORMALIZATION_PROMPTS = 512
+"""Train prompts whose reference samples may normalise the scores; the trainer takes as many as it needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabeledComparison:
+    """One usable label with what it was about."""
+
+    label_id: UUID
+    prompt_id: UUID
+    prompt: str
+    sample_ids: tuple[UUID, ...]
+    responses: tuple[tuple[int, ...], ...]
+    """Kept token ids of each sample."""
+    best: int
+    """Index of the chosen sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardPlan:
+    """Fit a reward model to these labels."""
+
+    reference: PolicyFiles
+    hparams: RunHParams
+    train: tuple[LabeledComparison, ...]
+    valid: tuple[LabeledComparison, ...]
+    """On prompts of the valid split, which train nothing."""
+    normalization_prompts: tuple[str, ...]
+    seed: int
+
+
+def reward_plan(session: Session, claim: Claim) -> RewardPlan:
+    """All usable labels as of now, split by prompt."""
+    run = need_run(session, claim.run_id)
+    hparams = hparams_of(run)
+    labels = session.scalars(usable.usable_labels(run.id)).all()
+    training = {label.id for label in session.scalars(usable.training_labels(run.id))}
+    compared = _comparisons(session, labels)
+    in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
+    prompts = session.scalars(
+        select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS)
+    )
+    return RewardPlan(
+        reference=policy_files(session, run, run.reference_id),
+        hparams=hparams,
+        train=tuple(one for one, _ in compared if one.label_id in training),
+        valid=tuple(one for one, split in compared if split == Split.VALID),
+        normalization_prompts=tuple(prompts),
+        seed=job_seed(hparams.seed, claim),
+    )
+
+
+def record_reward_model(
+    session: Session, claim: Claim, plan: RewardPlan, digest: str, report: Mapping[str, Any]
+) -> None:
+    """Label set, checkpoint and metrics; ends the job. `report` holds the trainer's figures, see its docstring."""
+    run = need_run(session, claim.run_id)
+    label_set = LabelSet(run_id=run.id, size=len(plan.train))
+    session.add(label_set)
+    session.flush()
+    session.add_all(LabelSetItem(label_set_id=label_set.id, label_id=one.label_id) for one in plan.train)
+    checkpoint = Checkpoint(
+        run_id=run.id,
+        kind=CheckpointKind.REWARD_MODEL,
+        digest=digest,
+        number=next_number(session, run.id, CheckpointKind.REWARD_MODEL),
+        parent_id=run.reference_id,
+        label_set_id=label_set.id,
+        episodes=run.episodes,
+        report=dict(report),
+    )
+    session.add(checkpoint)
+    session.flush()
+    run.reward_model_id = checkpoint.id
+    tracking.record(session, run.id, len(plan.train), _metrics(session, run.id, report))
+    fencing.finish(session, claim, {"labels": len(plan.train), "reward_model": str(checkpoint.id)})
+    wake_run(session, run.id)
+
+
+def _comparisons(session: Session, labels: Iterable[Label]) -> list[tuple[LabeledComparison, Split]]:
+    by_comparison = {label.comparison_id: label for label in labels}
+    rows = session.execute(
+        select(Comparison.id, Prompt, Sample)
+        .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(ComparisonSample, ComparisonSample.comparison_id == Comparison.id)
+        .join(Sample, Sample.id == ComparisonSample.sample_id)
+        .where(Comparison.id.in_(by_comparison))
+        .order_by(Comparison.id, ComparisonSample.slot)
+    ).all()
+    grouped: dict[UUID, list[tuple[Prompt, Sample]]] = defaultdict(list)
+    for comparison_id, prompt, sample in rows:
+        grouped[comparison_id].append((prompt, sample))
+    return [_labeled(by_comparison[key], found) for key, found in grouped.items()]
+
+
+def _labeled(label: Label, found: list[tuple[Prompt, Sample]]) -> tuple[LabeledComparison, Split]:
+    prompt = found[0][0]
+    sample_ids = tuple(sample.id for _, sample in found)
+    return LabeledComparison(
+        label_id=label.id,
+        prompt_id=prompt.id,
+        prompt=prompt.text,
+        sample_ids=sample_ids,
+        responses=tuple(tuple(sample.token_ids[: sample.kept_tokens]) for _, sample in found),
+        best=sample_ids.index(label.chosen_sample_id) if label.chosen_sample_id else -1,
+    ), prompt.split
+
+
+def _metrics(session: Session, run_id: UUID, report: Mapping[str, Any]) -> dict[str, float | Estimate]:
+    metrics: dict[str, float | Estimate] = {
+        f"reward/{name}": float(report[name])
+        for name in ("loss_train", "loss_heldout", "loss_valid", "gain", "bias")
+        if report.get(name) is not None
+    }
+    for name in ("accuracy_heldout", "accuracy_valid"):
+        if report.get(name) is not None:
+            metrics[f"reward/{name}"] = Estimate(**report[name])
+    incoming = reports.incoming_accuracy(session, run_id)
+    if incoming is not None and incoming.n:
+        metrics["reward/accuracy_incoming"] = Estimate(
+            value=incoming.right / incoming.n, low=incoming.low, high=incoming.high
+        )
+    return metrics

@@ -1,0 +1,230 @@
+"""Jobs that write or score samples: sample, showcase, generate, score."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import exists, select
+from sqlalchemy.orm import Session
+
+from app import comparisons, prompts
+from app.hparams import TaskHParams
+from app.models import (
+    Comparison,
+    ComparisonSample,
+    ComparisonState,
+    Prompt,
+    Purpose,
+    Run,
+    Sample,
+    SamplePurpose,
+    SampleScore,
+    Split,
+)
+from workers import fencing
+from workers.data.common import (
+    PolicyFiles,
+    RewardFiles,
+    hparams_of,
+    job_seed,
+    need_run,
+    policy_files,
+    reward_files,
+)
+from workers.fencing import Claim
+from workers.sampler import SampleDraw, SampledPrompt
+
+SHOWCASE_PROMPTS = 8
+SCORE_CHUNK = 256
+"""Samples per scoring job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptText:
+    """A prompt to continue."""
+
+    id: UUID
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplePlan:
+    """Continue these prompts with this policy."""
+
+    policy: PolicyFiles
+    reward: RewardFiles | None
+    task: TaskHParams
+    prompts: tuple[PromptText, ...]
+    purposes: tuple[Purpose, ...]
+    """Of the comparison made from each prompt; empty where none is made."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSample:
+    """A sample to score again: its prompt and the ids people saw."""
+
+    id: UUID
+    prompt: str
+    token_ids: tuple[int, ...]
+    """Kept ids only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePlan:
+    """Score these samples with this reward model."""
+
+    policy: PolicyFiles
+    reward: RewardFiles
+    task: TaskHParams
+    samples: tuple[StoredSample, ...]
+
+
+def sample_plan(session: Session, claim: Claim) -> SamplePlan:
+    """Prompts for `args["count"]` new comparisons; a share of them from the valid split, which trains nothing."""
+    run = need_run(session, claim.run_id)
+    hparams = hparams_of(run)
+    seed = job_seed(hparams.seed, claim)
+    count = int(claim.args["count"])
+    valid = sum(random.Random(seed).random() < hparams.schedule.valid_fraction for _ in range(count))
+    train = prompts.pick(session, run, split=Split.TRAIN, count=count - valid, seed=seed)
+    held_out = prompts.pick(session, run, split=Split.VALID, count=valid, seed=seed)
+    return SamplePlan(
+        policy=policy_files(session, run, run.serving_id),
+        reward=reward_files(session, run),
+        task=hparams.task,
+        prompts=_texts([*train, *held_out]),
+        purposes=(Purpose.TRAIN,) * len(train) + (Purpose.EVALUATION,) * len(held_out),
+        seed=seed,
+    )
+
+
+def record_samples(
+    session: Session,
+    claim: Claim,
+    plan: SamplePlan,
+    sampled: Sequence[SampledPrompt],
+    scores: Mapping[int, Sequence[float]],
+) -> None:
+    """Samples, their comparisons and, per prompt index, the scores of the reward model in `plan`; ends the job."""
+    run = need_run(session, claim.run_id)
+    for one in sampled:
+        prompt, purpose = plan.prompts[one.prompt], plan.purposes[one.prompt]
+        rows = [_row(run, plan, prompt, draw, SamplePurpose.COMPARISON, one.rejected) for draw in one.draws]
+        session.add_all(rows)
+        session.flush()
+        comparisons.create(
+            session,
+            run=run,
+            prompt_id=prompt.id,
+            sample_ids=[row.id for row in rows],
+            policy_id=plan.policy.checkpoint_id,
+            purpose=purpose,
+        )
+        if plan.reward is not None:
+            record_scores(session, plan.reward, dict(zip((r.id for r in rows), scores[one.prompt], strict=True)))
+    fencing.finish(session, claim, {"comparisons": len(sampled), "unfinished": len(plan.prompts) - len(sampled)})
+
+
+def showcase_plan(session: Session, claim: Claim) -> SamplePlan:
+    """The run's fixed test prompts for the policy `args["policy"]`: the same for every policy, with the same seed."""
+    run = need_run(session, claim.run_id)
+    hparams = hparams_of(run)
+    test = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TEST)
+    fixed = session.scalars(select(Prompt).where(*test).order_by(Prompt.digest).limit(SHOWCASE_PROMPTS)).all()
+    return SamplePlan(
+        policy=policy_files(session, run, UUID(claim.args["policy"])),
+        reward=None,
+        task=hparams.task,
+        prompts=_texts(fixed),
+        purposes=(),
+        seed=hparams.seed,
+    )
+
+
+def record_showcase(session: Session, claim: Claim, plan: SamplePlan, draws: Sequence[Sequence[SampleDraw]]) -> None:
+    """Showcase samples, one or more per prompt; ends the job."""
+    run = need_run(session, claim.run_id)
+    for prompt, written in zip(plan.prompts, draws, strict=True):
+        session.add_all(_row(run, plan, prompt, draw, SamplePurpose.SHOWCASE, 0) for draw in written)
+    fencing.finish(session, claim, {"samples": sum(map(len, draws))})
+
+
+def generate_plan(session: Session, claim: Claim) -> SamplePlan:
+    """A prompt that a researcher typed, for the checkpoint `args["checkpoint"]`."""
+    run = need_run(session, claim.run_id)
+    hparams = hparams_of(run)
+    return SamplePlan(
+        policy=policy_files(session, run, UUID(claim.args["checkpoint"])),
+        reward=None,
+        task=hparams.task,
+        prompts=(PromptText(id=claim.job_id, text=str(claim.args["prompt"])),),
+        purposes=(),
+        seed=job_seed(hparams.seed, claim),
+    )
+
+
+def record_generated(session: Session, claim: Claim, draws: Sequence[SampleDraw]) -> None:
+    """The texts become the job's result: a typed prompt is nobody's training data."""
+    samples: list[dict[str, Any]] = [{"text": draw.text, "valid": draw.valid} for draw in draws]
+    fencing.finish(session, claim, {"samples": samples})
+
+
+def score_plan(session: Session, claim: Claim) -> ScorePlan | None:
+    """Open samples that the newest reward model has not scored; None if there is nothing to do."""
+    run = need_run(session, claim.run_id)
+    reward = reward_files(session, run)
+    if reward is None:
+        return None
+    scored = exists().where(
+        SampleScore.sample_id == Sample.id, SampleScore.reward_model_id == reward.checkpoint_id
+    )
+    rows = session.execute(
+        select(Sample, Prompt.text)
+        .join(Prompt, Prompt.id == Sample.prompt_id)
+        .join(ComparisonSample, ComparisonSample.sample_id == Sample.id)
+        .join(Comparison, Comparison.id == ComparisonSample.comparison_id)
+        .where(Comparison.run_id == run.id, Comparison.state == ComparisonState.READY, ~scored)
+        .order_by(Comparison.promotion.desc(), Comparison.created_at, Sample.id)
+        .limit(SCORE_CHUNK)
+    ).all()
+    samples = tuple(
+        StoredSample(id=sample.id, prompt=text, token_ids=tuple(sample.token_ids[: sample.kept_tokens]))
+        for sample, text in rows
+    )
+    policy = policy_files(session, run, run.reference_id)
+    return ScorePlan(policy=policy, reward=reward, task=hparams_of(run).task, samples=samples)
+
+
+def record_scores(session: Session, reward: RewardFiles, scores: Mapping[UUID, float]) -> None:
+    """One reward model's scores of samples."""
+    session.add_all(
+        SampleScore(sample_id=sample_id, reward_model_id=reward.checkpoint_id, score=score)
+        for sample_id, score in scores.items()
+    )
+    session.flush()
+
+
+def _texts(rows: Sequence[Prompt]) -> tuple[PromptText, ...]:
+    return tuple(PromptText(id=row.id, text=row.text) for row in rows)
+
+
+def _row(
+    run: Run, plan: SamplePlan, prompt: PromptText, draw: SampleDraw, purpose: SamplePurpose, rejected: int
+) -> Sample:
+    return Sample(
+        run_id=run.id,
+        prompt_id=prompt.id,
+        policy_id=plan.policy.checkpoint_id,
+        purpose=purpose,
+        text=draw.text,
+        token_ids=list(draw.tokens),
+        logprobs=list(draw.logprobs),
+        kept_tokens=draw.kept_tokens,
+        valid=draw.valid,
+        temperature=plan.task.temperature,
+        seed=plan.seed,
+        rejected=rejected,
+    )
