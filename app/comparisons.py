@@ -1,0 +1,155 @@
+"""Comparisons: make them, count the supply, retire the stale.
+
+A comparison is *fresh* while fewer than two promotions came after it. Only fresh comparisons nobody has answered
+count as supply, so that a new policy's samples are written while those of an old one still lie there; the old are
+retired as the new arrive.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from app.errors import InvalidError
+from app.models import (
+    Assignment,
+    AssignmentState,
+    Comparison,
+    ComparisonSample,
+    ComparisonState,
+    Label,
+    Prompt,
+    Purpose,
+    Run,
+    Split,
+    Verdict,
+)
+from app.usable import TRAINING_PURPOSES, is_current
+
+PREFETCH = 3
+"""Comparisons a labeler's browser holds ahead of the one on the screen."""
+LEAST_SUPPLY = 16
+ACTIVE_MINUTES = 5
+"""A labeler is active for so long after each comparison they got."""
+STALE_PROMOTIONS = 2
+SAMPLES = 4
+CLOSING = (Verdict.BEST, Verdict.TIE, Verdict.NONE)
+"""Verdicts that answer the question; a skip gives it to somebody else."""
+ANSWERS = (*CLOSING, Verdict.SKIP)
+"""Verdicts after which a labeler does not see a comparison again, unless they undo."""
+
+
+def create(
+    session: Session,
+    *,
+    run: Run,
+    prompt_id: UUID,
+    sample_ids: Sequence[UUID],
+    policy_id: UUID,
+    purpose: Purpose,
+) -> Comparison:
+    """Put a question to people.
+
+    Raises: InvalidError unless there are four different samples.
+    """
+    if len(set(sample_ids)) != SAMPLES or len(sample_ids) != SAMPLES:
+        raise InvalidError(f"A comparison takes {SAMPLES} different samples, not {len(set(sample_ids))}.")
+    made = Comparison(
+        run_id=run.id, prompt_id=prompt_id, policy_id=policy_id, promotion=run.promotions, purpose=purpose
+    )
+    session.add(made)
+    session.flush()
+    for slot, sample_id in enumerate(sample_ids):
+        session.add(ComparisonSample(comparison_id=made.id, slot=slot, sample_id=sample_id))
+    session.flush()
+    return made
+
+
+def ready_count(session: Session, run_id: UUID) -> int:
+    """Fresh comparisons that anybody may get now: nobody holds them, nobody answered or skipped them."""
+    return _count(session, _open(run_id).where(~has_active_lease()))
+
+
+def open_count(session: Session, run_id: UUID, trainable: bool) -> int:
+    """Comparisons out or waiting, not yet answered or skipped, whose labels will train (or will not).
+
+    A stale one counts only while somebody holds it.
+    """
+    trains = and_(Comparison.purpose.in_(TRAINING_PURPOSES), Prompt.split == Split.TRAIN)
+    query = _open(run_id).join(Prompt, Prompt.id == Comparison.prompt_id)
+    return _count(session, query.where(trains if trainable else ~trains))
+
+
+def supply_target(session: Session, run_id: UUID, *, prefetch: int = PREFETCH) -> int:
+    """How many comparisons should be ready: enough for each active labeler's screen and queue, twice."""
+    since = func.now() - timedelta(minutes=ACTIVE_MINUTES)
+    active = session.scalar(
+        select(func.count(Assignment.labeler_id.distinct()))
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .where(Comparison.run_id == run_id, Assignment.created_at > since)
+    )
+    return max(LEAST_SUPPLY, 2 * (active or 0) * (prefetch + 1))
+
+
+def retire_stale(session: Session, run: Run) -> int:
+    """Retire stale comparisons nobody holds or answered, oldest first, one for each fresh one that is ready."""
+    replacements = ready_count(session, run.id)
+    stale = (
+        select(Comparison.id)
+        .where(
+            Comparison.run_id == run.id,
+            Comparison.state == ComparisonState.READY,
+            Comparison.promotion <= run.promotions - STALE_PROMOTIONS,
+            ~has_active_lease(),
+        )
+        .order_by(Comparison.promotion, Comparison.created_at)
+        .limit(replacements)
+        .with_for_update(skip_locked=True)
+    )
+    # A lease may have been committed between that query's look and its lock; none can be while the locks are held.
+    retired = session.scalars(
+        update(Comparison)
+        .where(Comparison.id.in_(session.scalars(stale).all()), ~has_active_lease())
+        .values(state=ComparisonState.RETIRED, closed_at=func.clock_timestamp())
+        .returning(Comparison.id)
+    )
+    return len(retired.all())
+
+
+def has_active_lease() -> ColumnElement[bool]:
+    """Condition on `Comparison`: somebody holds it and their time has not run out."""
+    return (
+        select(Assignment.id)
+        .where(
+            Assignment.comparison_id == Comparison.id,
+            Assignment.state == AssignmentState.LEASED,
+            Assignment.expires_at > func.now(),
+        )
+        .exists()
+    )
+
+
+def has_answer(labeler_id: UUID | None = None, verdicts: Sequence[Verdict] = ANSWERS) -> ColumnElement[bool]:
+    """Condition on `Comparison`: it has a current label of these verdicts, by this labeler or (None) by anybody."""
+    query = select(Label.id).where(Label.comparison_id == Comparison.id, Label.verdict.in_(verdicts), is_current())
+    return (query if labeler_id is None else query.where(Label.labeler_id == labeler_id)).exists()
+
+
+def _open(run_id: UUID) -> Select[UUID]:
+    fresh = Comparison.promotion > Run.promotions - STALE_PROMOTIONS
+    return (
+        select(Comparison.id)
+        .join(Run, Run.id == Comparison.run_id)
+        .where(
+            Comparison.run_id == run_id,
+            Comparison.state == ComparisonState.READY,
+            or_(fresh, has_active_lease()),
+            ~has_answer(),
+        )
+    )
+
+
+def _count(session: Session, query: Select[UUID]) -> int:
+    return session.scalar(select(func.count()).select_from(query.subquery())) or 0

@@ -1,0 +1,180 @@
+"""Labeling: lease, answer, skip, flag, undo.
+
+A label is written once. Undoing writes a further revision, and an answer once given under a key stays the answer of
+that key, so a client may repeat any request until it hears back.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import audit, jobs
+from app.comparisons import CLOSING, has_answer
+from app.errors import ConflictError, InvalidError, NotFoundError
+from app.leasing import Lease, described, latest_assignment, lease, lease_again, lock_comparison, lock_labeler
+from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Guideline, Label, Verdict
+from app.progress import Progress, counts
+
+__all__ = ["Lease", "Progress", "Recorded", "counts", "flag", "lease", "record", "undo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A label that is in the database."""
+
+    label_id: UUID
+    revision: int
+
+
+def record(
+    session: Session,
+    labeler_id: UUID,
+    comparison_id: UUID,
+    *,
+    verdict: Verdict,
+    choice: UUID | None,
+    key: str,
+    milliseconds: int | None = None,
+    reason: str | None = None,
+    strength: int | None = None,
+) -> Recorded:
+    """Write down an answer, even if its lease has run out since: a person's work is not thrown away.
+
+    Args:
+        choice: the sample picked, if and only if the verdict is `best`.
+        key: of the client's making, one per answer; the same key gets the same result again.
+        milliseconds: from shown to answered.
+    Raises: NotFoundError if the comparison was never given to this labeler, ConflictError if they answered it before
+        and did not undo that, InvalidError if the answer makes no sense.
+    """
+    lock_labeler(session, labeler_id)
+    known = _label_of_key(session, labeler_id, key)
+    if known is not None:
+        return _same_answer(known, comparison_id)
+    comparison = lock_comparison(session, comparison_id)
+    assignment = latest_assignment(session, labeler_id, comparison_id)
+    _check(verdict, choice, assignment)
+    before = _current(session, labeler_id, comparison_id)
+    if before is not None and before.verdict != Verdict.UNDONE:
+        raise ConflictError("You have answered this comparison already; undo that answer first.")
+    label = Label(
+        comparison_id=comparison_id,
+        labeler_id=labeler_id,
+        assignment_id=assignment.id,
+        revision=before.revision + 1 if before else 1,
+        verdict=verdict,
+        chosen_sample_id=choice,
+        idempotency_key=key,
+        milliseconds=milliseconds,
+        reason=reason,
+        strength=strength,
+        guideline_id=_guideline(session, comparison.run_id),
+    )
+    session.add(label)
+    assignment.state = AssignmentState.ANSWERED
+    if verdict in CLOSING and comparison.state != ComparisonState.FLAGGED:
+        _close(session, comparison, ComparisonState.LABELED)
+    jobs.wake_run(session, comparison.run_id)
+    session.flush()
+    return Recorded(label_id=label.id, revision=label.revision)
+
+
+def undo(session: Session, labeler_id: UUID, label_id: UUID, *, lease_seconds: int) -> Lease:
+    """Take an answer back by a further revision; the comparison returns to the same labeler in the same order.
+
+    Raises: NotFoundError if it is not this labeler's; ConflictError if it is undone or answered anew already, or if
+        somebody else holds the comparison now.
+    """
+    lock_labeler(session, labeler_id)
+    label = session.get(Label, label_id)
+    if label is None or label.labeler_id != labeler_id:
+        raise NotFoundError("There is no such label of yours.")
+    key = f"undo:{label_id}"
+    comparison = lock_comparison(session, label.comparison_id)
+    assignment = latest_assignment(session, labeler_id, comparison.id)
+    if _label_of_key(session, labeler_id, key) is not None and assignment.state == AssignmentState.LEASED:
+        return described(session, assignment.id)
+    before = _current(session, labeler_id, comparison.id)
+    if before is None or before.id != label_id or label.verdict == Verdict.UNDONE:
+        raise ConflictError("This answer has been undone already.")
+    session.add(
+        Label(
+            comparison_id=comparison.id,
+            labeler_id=labeler_id,
+            assignment_id=label.assignment_id,
+            revision=label.revision + 1,
+            verdict=Verdict.UNDONE,
+            idempotency_key=key,
+        )
+    )
+    session.flush()
+    _reopen(session, comparison)
+    jobs.wake_run(session, comparison.run_id)
+    return lease_again(session, assignment, lease_seconds=lease_seconds)
+
+
+def flag(session: Session, labeler_id: UUID, comparison_id: UUID, reason: str) -> None:
+    """Take a comparison out of the queue for a researcher to see; flagging it again changes nothing.
+
+    Raises: InvalidError without a reason, NotFoundError if it was never given to this labeler, ConflictError if it
+        has an answer.
+    """
+    if not reason.strip():
+        raise InvalidError("Say what is wrong with it.")
+    lock_labeler(session, labeler_id)
+    comparison = lock_comparison(session, comparison_id)
+    assignment = latest_assignment(session, labeler_id, comparison_id)
+    if comparison.state == ComparisonState.LABELED:
+        raise ConflictError("This comparison has been answered; undo the answer to flag it.")
+    assignment.state = AssignmentState.ANSWERED
+    if comparison.state != ComparisonState.FLAGGED:
+        _close(session, comparison, ComparisonState.FLAGGED)
+        detail = {"comparison": str(comparison_id), "reason": reason.strip()}
+        audit.record(session, labeler_id, "comparison.flagged", run_id=comparison.run_id, **detail)
+        jobs.wake_run(session, comparison.run_id)
+    session.flush()
+
+
+def _check(verdict: Verdict, choice: UUID | None, assignment: Assignment) -> None:
+    if verdict == Verdict.UNDONE:
+        raise InvalidError("Undo an answer by deleting its label.")
+    if (verdict == Verdict.BEST) != (choice is not None):
+        raise InvalidError("Name a choice with the verdict `best`, and only then.")
+    if choice is not None and choice not in assignment.shown:
+        raise InvalidError("The choice is none of the samples that were shown.")
+
+
+def _same_answer(label: Label, comparison_id: UUID) -> Recorded:
+    if label.comparison_id != comparison_id:
+        raise ConflictError("This idempotency key belongs to the answer to another comparison.")
+    return Recorded(label_id=label.id, revision=label.revision)
+
+
+def _label_of_key(session: Session, labeler_id: UUID, key: str) -> Label | None:
+    return session.scalar(select(Label).where(Label.labeler_id == labeler_id, Label.idempotency_key == key))
+
+
+def _current(session: Session, labeler_id: UUID, comparison_id: UUID) -> Label | None:
+    query = select(Label).where(Label.labeler_id == labeler_id, Label.comparison_id == comparison_id)
+    return session.scalar(query.order_by(Label.revision.desc()).limit(1))
+
+
+def _guideline(session: Session, run_id: UUID) -> UUID | None:
+    query = select(Guideline.id).where(Guideline.run_id == run_id)
+    return session.scalar(query.order_by(Guideline.version.desc()).limit(1))
+
+
+def _close(session: Session, comparison: Comparison, state: ComparisonState) -> None:
+    comparison.state = state
+    comparison.closed_at = session.scalar(select(func.clock_timestamp()))
+
+
+def _reopen(session: Session, comparison: Comparison) -> None:
+    """Make a labeled comparison ready again, unless somebody else's answer still closes it."""
+    closed = select(Comparison.id).where(Comparison.id == comparison.id, has_answer(verdicts=CLOSING))
+    if comparison.state == ComparisonState.LABELED and session.scalar(closed) is None:
+        comparison.state = ComparisonState.READY
+        comparison.closed_at = None
+        session.flush()
