@@ -1,0 +1,126 @@
+"""Runs: create, pause, resume, stop.
+
+running ⇄ paused, and from both to stopped. `finished` is set when all episodes are done; nothing leads out of
+`finished` and `stopped`.
+"""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from app import audit, jobs, prompts
+from app.errors import ConflictError, InvalidError, NotFoundError
+from app.hparams import RunHParams
+from app.models import Guideline, Job, JobState, Phase, Run, Split
+
+LEAST_TRAIN_PROMPTS = 16
+"""Below this the same questions come back within one screenful."""
+
+LEGAL: dict[Phase, tuple[Phase, ...]] = {
+    Phase.RUNNING: (Phase.PAUSED, Phase.STOPPED),
+    Phase.PAUSED: (Phase.RUNNING, Phase.STOPPED),
+    Phase.FINISHED: (),
+    Phase.STOPPED: (),
+}
+"""Phases a person may lead to from each phase."""
+
+
+def create(session: Session, *, name: str, base_model: str, hparams: RunHParams, actor_id: UUID | None) -> Run:
+    """Start a run; its first job registers the base model.
+
+    Args:
+        base_model: hub id, folder or name of a model that the trainers can reach.
+    Raises: InvalidError without a name or model, or if the prompt set is too small.
+    """
+    if not name.strip() or not base_model.strip():
+        raise InvalidError("Give the run a name and a base model.")
+    _check_prompts(session, hparams.prompt_set)
+    run = Run(name=name.strip(), base_model=base_model.strip(), hparams=hparams.model_dump(mode="json"))
+    session.add(run)
+    session.flush()
+    session.add(Guideline(run_id=run.id, version=1, text=hparams.task.question))
+    audit.record(session, actor_id, "run.created", run_id=run.id, name=run.name, base_model=run.base_model)
+    jobs.wake_run(session, run.id)
+    session.flush()
+    return run
+
+
+def pause(session: Session, run_id: UUID, actor_id: UUID | None, note: str | None = None) -> Run:
+    """Start nothing new; labeling of what is out goes on. Raises: ConflictError unless it is running."""
+    return _change(session, run_id, Phase.PAUSED, actor_id, note)
+
+
+def resume(session: Session, run_id: UUID, actor_id: UUID | None, note: str | None = None) -> Run:
+    """Go on, and try again what failed. Raises: ConflictError unless it is paused."""
+    run = _change(session, run_id, Phase.RUNNING, actor_id, note)
+    retry_failed(session, run_id)
+    return run
+
+
+def stop(session: Session, run_id: UUID, actor_id: UUID | None, note: str | None = None) -> Run:
+    """End a run for good. Raises: ConflictError if it has ended."""
+    return _change(session, run_id, Phase.STOPPED, actor_id, note)
+
+
+def retry_failed(session: Session, run_id: UUID) -> int:
+    """Queue the failed jobs of a run again; how many."""
+    revived = session.execute(
+        update(Job)
+        .where(Job.run_id == run_id, Job.state == JobState.FAILED)
+        .values(state=JobState.QUEUED, failures=0, sent_at=func.clock_timestamp())
+        .returning(Job.id, Job.kind)
+    )
+    rows = revived.all()
+    for job_id, kind in rows:
+        jobs.send_job(session, job_id, kind)
+    return len(rows)
+
+
+def running(session: Session) -> Sequence[UUID]:
+    """Runs that may act, oldest first."""
+    return session.scalars(select(Run.id).where(Run.phase == Phase.RUNNING).order_by(Run.created_at)).all()
+
+
+def newest_first(session: Session) -> Sequence[Run]:
+    """All runs."""
+    return session.scalars(select(Run).order_by(Run.created_at.desc())).all()
+
+
+def get(session: Session, run_id: UUID) -> Run:
+    """The run. Raises: NotFoundError."""
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFoundError("There is no such run.")
+    return run
+
+
+def hparams_of(run: Run) -> RunHParams:
+    """Its hyperparameters, typed."""
+    return RunHParams.model_validate(run.hparams)
+
+
+def _change(session: Session, run_id: UUID, phase: Phase, actor_id: UUID | None, note: str | None) -> Run:
+    lock = select(Run).where(Run.id == run_id).with_for_update()
+    run = session.scalar(lock.execution_options(populate_existing=True))
+    if run is None:
+        raise NotFoundError("There is no such run.")
+    if phase not in LEGAL[run.phase]:
+        raise ConflictError(f"The run is {run.phase}: it cannot become {phase}.")
+    run.phase, run.note = phase, (note or "").strip() or None
+    audit.record(session, actor_id, f"run.{phase}", run_id=run_id, note=run.note)
+    jobs.wake_run(session, run_id)
+    session.flush()
+    return run
+
+
+def _check_prompts(session: Session, prompt_set: str) -> None:
+    found = prompts.counts(session, prompt_set)
+    lacking = {Split.TRAIN: LEAST_TRAIN_PROMPTS, Split.VALID: 1, Split.TEST: 1}
+    for split, least in lacking.items():
+        if found[split] < least:
+            raise InvalidError(
+                f"The prompt set {prompt_set!r} has {found[split]} prompts in its {split} split, a run needs {least}: "
+                "import more with `prefloop import-prompts`."
+            )

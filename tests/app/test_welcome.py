@@ -1,0 +1,81 @@
+"""The first start makes everything, a later one makes fresh links only."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import accounts, prompts, welcome
+from app.db import SessionFactory
+from app.errors import InvalidError, NotFoundError
+from app.models import Account, Role, Run
+from app.settings import Settings
+from tests.factories import make_comparison, make_run
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, public_url="https://label.example/")
+
+
+@pytest.fixture(autouse=True)
+def _some_prompts(session: Session) -> None:
+    prompts.import_texts(session, "stories", [f"Story {n}" for n in range(200)])
+    session.commit()
+
+
+def token_of(link: str) -> str:
+    return urlsplit(link).path.removeprefix("/signin/")
+
+
+def test_the_first_start_makes_a_run_and_links_for_both_roles(
+    session: Session, session_factory: SessionFactory, settings: Settings
+) -> None:
+    made = welcome.prepare(session_factory, settings, base_model="gpt2")
+    assert made.url == "https://label.example"
+    assert made.labeler_link.startswith("https://label.example/signin/")
+    run = session.get_one(Run, made.run_id)
+    assert (run.base_model, run.hparams["preset"]) == ("gpt2", "sentiment-small")
+    assert accounts.redeem_invite(session, token_of(made.labeler_link)).role == Role.LABELER
+    assert accounts.redeem_invite(session, token_of(made.researcher_link)).role == Role.RESEARCHER
+    owner = accounts.account_of_token(session, made.api_token)
+    assert owner is not None
+    assert owner.role == Role.RESEARCHER
+
+
+def test_a_later_start_keeps_everything_and_withdraws_unused_links(
+    session: Session, session_factory: SessionFactory, settings: Settings
+) -> None:
+    first = welcome.prepare(session_factory, settings, base_model="gpt2")
+    second = welcome.prepare(session_factory, settings, base_model=None)
+    assert second.run_id == first.run_id
+    assert session.scalar(select(func.count(Account.id))) == 2
+    with pytest.raises(NotFoundError):
+        accounts.redeem_invite(session, token_of(first.labeler_link))
+    assert accounts.account_of_token(session, first.api_token) is None
+    assert accounts.redeem_invite(session, token_of(second.labeler_link))
+
+
+def test_another_base_model_starts_another_run(session_factory: SessionFactory, settings: Settings) -> None:
+    first = welcome.prepare(session_factory, settings, base_model="gpt2")
+    other = welcome.prepare(session_factory, settings, base_model="gpt2-medium")
+    again = welcome.prepare(session_factory, settings, base_model="gpt2")
+    assert other.run_id != first.run_id == again.run_id
+
+
+def test_without_run_and_model_it_says_what_to_do(session_factory: SessionFactory, settings: Settings) -> None:
+    with pytest.raises(InvalidError, match="--model"):
+        welcome.prepare(session_factory, settings, base_model=None)
+    with pytest.raises(InvalidError, match="choose one of"):
+        welcome.prepare(session_factory, settings, base_model="gpt2", preset="none")
+
+
+def test_ready_means_that_a_comparison_can_be_labeled(session: Session, session_factory: SessionFactory) -> None:
+    run = make_run(session)
+    session.commit()
+    assert not welcome.first_comparison_ready(session_factory, run.id)
+    make_comparison(session, run)
+    session.commit()
+    assert welcome.first_comparison_ready(session_factory, run.id)
