@@ -5,6 +5,7 @@ from app.reports.checkpoints import CheckpointReport, Lineage, checkpoints, line
 from app.reports.events import Event, EventKind, events
 from app.reports.series import Point, Series, labels_over_time, last_steps, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
+from app.reports.status import Status, run_status
 from app.reports.summary import (
     AndonReport,
     CheckpointRef,
@@ -32,6 +33,7 @@ __all__ = [
     "Showcase",
     "ShowcasePrompt",
     "ShowcaseText",
+    "Status",
     "checkpoints",
     "events",
     "incoming_accuracy",
@@ -39,6 +41,7 @@ __all__ = [
     "last_steps",
     "lineage",
     "metrics",
+    "run_status",
     "run_summary",
     "showcase",
 ]

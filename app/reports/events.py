@@ -30,8 +30,8 @@ class Event:
     number: int
     """Of the reward model or policy."""
     at: datetime
-    episodes: int | None
-    """Episodes behind a promoted policy; None for a reward model."""
+    episodes: int
+    """PPO episodes of the run by then; of a promoted policy the episodes behind it."""
     labels: int | None
     """Labels that a reward model was fitted on; None for a policy."""
 
@@ -44,15 +44,15 @@ def events(session: Session, run_id: UUID) -> tuple[Event, ...]:
 
 def _reward_models(session: Session, run_id: UUID) -> list[Event]:
     rows = session.execute(
-        select(Checkpoint.number, Checkpoint.created_at, LabelSet.size)
+        select(Checkpoint.number, Checkpoint.created_at, Checkpoint.episodes, LabelSet.size)
         .outerjoin(LabelSet, LabelSet.id == Checkpoint.label_set_id)
         .where(Checkpoint.run_id == run_id, Checkpoint.kind == CheckpointKind.REWARD_MODEL)
         .order_by(Checkpoint.created_at.desc())
         .limit(LISTED)
     )
     return [
-        Event(kind=EventKind.REWARD_MODEL, number=number, at=at, episodes=None, labels=labels)
-        for number, at, labels in rows
+        Event(kind=EventKind.REWARD_MODEL, number=number, at=at, episodes=episodes, labels=labels)
+        for number, at, episodes, labels in rows
     ]
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from app import comparisons
 from app.errors import NotFoundError
 from app.hparams import RunHParams
 from app.jobs import JobKind
@@ -114,7 +115,7 @@ class RunSummary:
     labels_total: int
     """What it wants in the whole run."""
     ready: int
-    """Comparisons that nobody holds and nobody answered."""
+    """Fresh comparisons that nobody holds and nobody answered."""
     leased: int
     """Comparisons that somebody looks at."""
     promotions: int
@@ -132,7 +133,6 @@ def run_summary(session: Session, run_id: UUID) -> RunSummary:
     if run is None:
         raise NotFoundError("There is no such run.")
     hparams = RunHParams.model_validate(run.hparams)
-    ready, leased = _queue(session, run_id)
     labelers, labels = _activity(session, run_id)
     return RunSummary(
         id=run.id,
@@ -149,8 +149,8 @@ def run_summary(session: Session, run_id: UUID) -> RunSummary:
         labels_usable=run.labels_usable,
         labels_required=run.labels_required,
         labels_total=hparams.schedule.total_labels,
-        ready=ready,
-        leased=leased,
+        ready=comparisons.ready_count(session, run_id),
+        leased=_leased(session, run_id),
         promotions=run.promotions,
         active_labelers=labelers,
         labels_per_minute=labels / ACTIVE_MINUTES,
@@ -161,21 +161,9 @@ def run_summary(session: Session, run_id: UUID) -> RunSummary:
     )
 
 
-def _queue(session: Session, run_id: UUID) -> tuple[int, int]:
-    held = (
-        select(Assignment.id)
-        .where(
-            Assignment.comparison_id == Comparison.id,
-            Assignment.state == AssignmentState.LEASED,
-            Assignment.expires_at > func.clock_timestamp(),
-        )
-        .exists()
-    )
-    counts = select(func.count().filter(~held), func.count().filter(held)).where(
-        Comparison.run_id == run_id, Comparison.state == ComparisonState.READY
-    )
-    ready, leased = session.execute(counts).one()
-    return ready, leased
+def _leased(session: Session, run_id: UUID) -> int:
+    held = (Comparison.run_id == run_id, Comparison.state == ComparisonState.READY, comparisons.has_active_lease())
+    return session.scalar(select(func.count()).select_from(Comparison).where(*held)) or 0
 
 
 def _activity(session: Session, run_id: UUID) -> tuple[int, int]:

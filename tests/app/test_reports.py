@@ -378,6 +378,6 @@ def test_events_mark_reward_models_and_promotions(session: Session, run: Run, la
     session.flush()
     found = [(event.kind, event.number, event.episodes, event.labels) for event in reports.events(session, run.id)]
     assert found == [
-        (reports.EventKind.REWARD_MODEL, 4, None, 1),
+        (reports.EventKind.REWARD_MODEL, 4, 0, 1),
         (reports.EventKind.PROMOTION, 7, 320, None),
     ]
