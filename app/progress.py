@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app import andon
 from app.comparisons import CLOSING, has_active_lease, has_answer
 from app.errors import NotFoundError
 from app.hparams import RunHParams
@@ -27,6 +28,8 @@ class Progress:
     """Labels the run wants in all."""
     waiting_for: str | None
     """A sentence for people: why there is nothing for this labeler; None if there is something."""
+    cord: str | None
+    """Why the andon cord is pulled; None while it is not."""
 
 
 def counts(session: Session, labeler_id: UUID, run_id: UUID) -> Progress:
@@ -46,7 +49,15 @@ def counts(session: Session, labeler_id: UUID, run_id: UUID) -> Progress:
     mine, today = session.execute(answers).one()
     goal = RunHParams.model_validate(run.hparams).schedule.total_labels
     waiting_for = _waiting_for(session, labeler_id, run, goal)
-    return Progress(mine=mine, mine_today=today, team=run.labels_usable, goal=goal, waiting_for=waiting_for)
+    pull = andon.pulled(session, run_id)
+    return Progress(
+        mine=mine,
+        mine_today=today,
+        team=run.labels_usable,
+        goal=goal,
+        waiting_for=waiting_for,
+        cord=pull.reason if pull else None,
+    )
 
 
 def _waiting_for(session: Session, labeler_id: UUID, run: Run, goal: int) -> str | None:

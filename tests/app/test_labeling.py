@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from app import jobs, labeling
+from app import andon, jobs, labeling
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.labeling import Lease, Recorded
 from app.models import (
@@ -387,6 +387,11 @@ class TestCounts:
         assert "all 600 labels" in (why(bob) or "")
         run.phase = Phase.STOPPED
         assert "stopped" in (why(ada) or "")
+
+    def test_says_that_the_cord_is_pulled(self, session: Session, run: Run, ada: Account) -> None:
+        assert labeling.counts(session, ada.id, run.id).cord is None
+        andon.pull(session, run.id, ada.id, "gibberish")
+        assert labeling.counts(session, ada.id, run.id).cord == "gibberish"
 
     def test_before_the_model_is_there(self, session: Session, run: Run, ada: Account) -> None:
         run.serving_id = None
