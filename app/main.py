@@ -11,7 +11,8 @@ from app import resources
 from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory
 from app.settings import Settings
-from app.web import login, pages, problems
+from app.web import api_labeling, api_models, api_runs, dashboard, events, health, login, pages, problems, runs
+from app.web.meters import Meters, RequestMeter
 from app.web.security import CrossOriginRefusal, SecurityHeaders
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -33,15 +34,17 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.session_factory = make_session_factory(engine, sender)
     app.state.templates = pages.load_templates()
+    app.state.meters = Meters(app.state.session_factory)
     app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestMeter, meters=app.state.meters)
     problems.install(app)
     _include_routes(app)
     return app
 
 
 def _include_routes(app: FastAPI) -> None:
-    for module in (login,):
+    for module in (login, runs, dashboard, events, api_labeling, api_runs, api_models, health):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=resources.folder("static")))  # last: routers serve some of it
 

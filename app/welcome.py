@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 from app import accounts, comparisons, prompts, runs
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
-from app.hparams import preset as preset_of
 from app.models import Account, ApiToken, Phase, Role, Run
 from app.settings import Settings
 
@@ -87,10 +86,7 @@ def _run(session: Session, base_model: str | None) -> Run | None:
 def _create_run(session: Session, base_model: str | None, preset: str, actor_id: UUID) -> Run:
     if base_model is None:
         raise InvalidError("There is no run to go on with: give a base model with --model.")
-    try:
-        hparams = preset_of(preset)
-    except KeyError as error:
-        raise InvalidError(str(error.args[0])) from error
+    hparams = runs.plan(preset)
     if not any(prompts.counts(session, hparams.prompt_set).values()):
         prompts.import_texts(session, hparams.prompt_set, prompts.bundled_stories())
     return runs.create(session, name=preset, base_model=base_model, hparams=hparams, actor_id=actor_id)

@@ -1,0 +1,86 @@
+"""The API that labelers' browsers and programs use: lease, answer, flag, undo, pull the cord."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header
+
+from app import andon, labeling
+from app.web.deps import AccountDep, ResearcherDep, SessionDep, SettingsDep
+from app.web.schemas import (
+    AndonOut,
+    Answer,
+    Cord,
+    Flag,
+    LabelOut,
+    LeaseOut,
+    LeaseRequest,
+    LeasesOut,
+    Note,
+    UndoneOut,
+)
+
+router = APIRouter(prefix="/api/v1", tags=["labeling"])
+
+IdempotencyKey = Annotated[
+    str,
+    Header(min_length=1, max_length=200, description="Made by the client, one per answer: repeating it is harmless."),
+]
+
+
+@router.post("/runs/{run_id}/leases")
+def lease(run_id: UUID, wanted: LeaseRequest, me: AccountDep, session: SessionDep, settings: SettingsDep) -> LeasesOut:
+    """Comparisons to label: those you hold, renewed, then new ones. Samples stand in the order to show."""
+    held = labeling.lease(session, me.id, run_id, count=wanted.count, lease_seconds=settings.lease_seconds)
+    progress = labeling.counts(session, me.id, run_id)
+    return LeasesOut(leases=[LeaseOut.of(one) for one in held], progress=progress)
+
+
+@router.get("/runs/{run_id}/progress")
+def progress(run_id: UUID, me: AccountDep, session: SessionDep) -> labeling.Progress:
+    """How much you and the team have done, and why there is nothing to do if there is nothing."""
+    return labeling.counts(session, me.id, run_id)
+
+
+@router.post("/comparisons/{comparison_id}/labels")
+def answer(
+    comparison_id: UUID, body: Answer, idempotency_key: IdempotencyKey, me: AccountDep, session: SessionDep
+) -> LabelOut:
+    """Answer a comparison. The same Idempotency-Key gets the same answer again and writes nothing."""
+    recorded = labeling.record(
+        session,
+        me.id,
+        comparison_id,
+        verdict=body.verdict,
+        choice=body.choice,
+        key=idempotency_key,
+        milliseconds=body.milliseconds,
+        reason=body.reason,
+        strength=body.strength,
+    )
+    return LabelOut(label=recorded.label_id, revision=recorded.revision)
+
+
+@router.post("/comparisons/{comparison_id}/flag", status_code=204)
+def flag(comparison_id: UUID, body: Flag, me: AccountDep, session: SessionDep) -> None:
+    """Take a comparison out of the queue for a researcher to see."""
+    labeling.flag(session, me.id, comparison_id, body.reason)
+
+
+@router.delete("/labels/{label_id}")
+def undo(label_id: UUID, me: AccountDep, session: SessionDep, settings: SettingsDep) -> UndoneOut:
+    """Take your answer back, by a new revision; the comparison returns to you."""
+    returned = labeling.undo(session, me.id, label_id, lease_seconds=settings.lease_seconds)
+    return UndoneOut(lease=LeaseOut.of(returned))
+
+
+@router.post("/runs/{run_id}/andon")
+def pull(run_id: UUID, body: Cord, me: AccountDep, session: SessionDep) -> AndonOut:
+    """Pull the cord: PPO and promotion stop within one update."""
+    return AndonOut.of(andon.pull(session, run_id, me.id, body.reason))
+
+
+@router.delete("/runs/{run_id}/andon")
+def release(run_id: UUID, me: ResearcherDep, session: SessionDep, body: Note | None = None) -> AndonOut:
+    """Release the cord."""
+    return AndonOut.of(andon.release(session, run_id, me.id, body.note if body else ""))

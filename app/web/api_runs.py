@@ -1,0 +1,99 @@
+"""The API of researchers: people, runs, curves, exports."""
+
+from collections.abc import Callable
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
+
+from app import accounts, exports, reports, runs, welcome
+from app.models import Role, Run
+from app.web.deps import AccountDep, ResearcherDep, SessionDep, SessionFactoryDep, SettingsDep
+from app.web.schemas import LabelerOut, NewLabeler, NewRun, Note, RunOut, RunsOut, SeriesOut
+
+router = APIRouter(prefix="/api/v1", tags=["runs"])
+
+Change = Callable[[Session, UUID, UUID | None, str | None], Run]
+NAMES = Query(min_length=1, max_length=50, description="Metric names, such as `objective/kl`.")
+
+
+@router.post("/labelers", status_code=201)
+def create_labeler(body: NewLabeler, me: ResearcherDep, session: SessionDep, settings: SettingsDep) -> LabelerOut:
+    """A new labeler, with an API token and a one-time sign-in link."""
+    made = accounts.create_account(session, body.name, Role.LABELER)
+    return LabelerOut(
+        labeler=made.id,
+        token=accounts.issue_token(session, made.id, f"made by {me.name}"),
+        link=welcome.fresh_link(session, settings, made.id),
+    )
+
+
+@router.get("/runs")
+def list_runs(_: AccountDep, session: SessionDep) -> RunsOut:
+    """All runs, newest first."""
+    return RunsOut(runs=[RunOut.of(run) for run in runs.newest_first(session)])
+
+
+@router.post("/runs", status_code=201)
+def create_run(body: NewRun, me: ResearcherDep, session: SessionDep) -> RunOut:
+    """Start a run from a preset, with changes where wanted."""
+    hparams = runs.plan(body.preset, body.hparams)
+    made = runs.create(session, name=body.name, base_model=body.base_model, hparams=hparams, actor_id=me.id)
+    return RunOut.of(made)
+
+
+@router.get("/runs/{run_id}")
+def show_run(run_id: UUID, _: ResearcherDep, session: SessionDep) -> reports.RunSummary:
+    """State, counters, current checkpoints, jobs."""
+    return reports.run_summary(session, run_id)
+
+
+@router.post("/runs/{run_id}/pause")
+def pause(run_id: UUID, me: ResearcherDep, session: SessionDep, body: Note | None = None) -> RunOut:
+    """Start nothing new."""
+    return _changed(runs.pause, run_id, me.id, session, body)
+
+
+@router.post("/runs/{run_id}/resume")
+def resume(run_id: UUID, me: ResearcherDep, session: SessionDep, body: Note | None = None) -> RunOut:
+    """Go on, and try failed jobs again."""
+    return _changed(runs.resume, run_id, me.id, session, body)
+
+
+@router.post("/runs/{run_id}/stop")
+def stop(run_id: UUID, me: ResearcherDep, session: SessionDep, body: Note | None = None) -> RunOut:
+    """End the run for good."""
+    return _changed(runs.stop, run_id, me.id, session, body)
+
+
+@router.get("/runs/{run_id}/metrics")
+def metrics(
+    run_id: UUID,
+    _: ResearcherDep,
+    session: SessionDep,
+    name: Annotated[list[str], NAMES],
+    points: Annotated[int, Query(ge=4, le=5000)] = 500,
+) -> SeriesOut:
+    """Curves, down-sampled to at most `points` each; smallest and largest values stay."""
+    runs.get(session, run_id)
+    return SeriesOut(series=reports.metrics(session, run_id, name, points))
+
+
+@router.get("/runs/{run_id}/labels", response_class=StreamingResponse)
+def export_labels(
+    run_id: UUID,
+    _: ResearcherDep,
+    session: SessionDep,
+    factory: SessionFactoryDep,
+    format: exports.Format = exports.Format.JSONL,  # noqa: A002
+) -> StreamingResponse:
+    """The run's labels as JSON lines; see `Format`."""
+    runs.get(session, run_id)
+    headers = {"Content-Disposition": f'attachment; filename="labels-{format}.jsonl"'}
+    return StreamingResponse(exports.lines(factory, run_id, format), media_type="application/x-ndjson", headers=headers)
+
+
+def _changed(change: Change, run_id: UUID, actor_id: UUID, session: Session, body: Note | None) -> RunOut:
+    return RunOut.of(change(session, run_id, actor_id, body.note if body else None))

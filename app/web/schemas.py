@@ -1,0 +1,221 @@
+"""Bodies of the API: what comes in is checked here, what goes out is named here."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from app import labeling, reports
+from app.jobs import JobKind
+from app.leasing import MOST_LEASES
+from app.models import Andon, Job, JobState, Phase, Run, Verdict
+
+Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
+"""What people type: PostgreSQL stores no NUL."""
+Reason = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00]*$")]
+Time = Annotated[datetime, AfterValidator(lambda time: time.astimezone(UTC))]
+
+
+class Body(BaseModel):
+    """Unknown members are refused: a misspelt one must not be ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewLabeler(Body):
+    """A person to be."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+
+
+class LabelerOut(BaseModel):
+    """A labeler and both ways in."""
+
+    labeler: UUID
+    token: str
+    link: str
+
+
+class NewRun(Body):
+    """A run to be."""
+
+    name: Reason
+    base_model: Reason
+    preset: str = "sentiment-small"
+    hparams: dict[str, Any] = {}
+    """Changes to the preset, nested as in a run's `hparams`."""
+
+
+class RunOut(BaseModel):
+    """A run in a list."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    name: str
+    base_model: str
+    phase: Phase
+    note: str | None
+    waiting_for: str | None
+    created_at: Time
+    episodes: int
+    labels_usable: int
+    labels_required: int
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """From its row."""
+        return cls.model_validate(run)
+
+
+class RunsOut(BaseModel):
+    """All runs, newest first."""
+
+    runs: list[RunOut]
+
+
+class SeriesOut(BaseModel):
+    """Curves, in the order asked."""
+
+    series: tuple[reports.Series, ...]
+
+
+class CheckpointsOut(BaseModel):
+    """Checkpoints, newest first."""
+
+    checkpoints: tuple[reports.CheckpointReport, ...]
+
+
+class Note(Body):
+    """Why something is done."""
+
+    note: Text = ""
+
+
+class Cord(Body):
+    """Why the line must stop."""
+
+    reason: Reason
+
+
+class AndonOut(BaseModel):
+    """A pull of the cord."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    reason: str
+    created_at: Time
+    released_at: Time | None
+    note: str | None
+
+    @classmethod
+    def of(cls, andon: Andon) -> Self:
+        """From its row."""
+        return cls.model_validate(andon)
+
+
+class LeaseRequest(Body):
+    """How many comparisons a labeler wants at hand."""
+
+    count: Annotated[int, Field(ge=1, le=MOST_LEASES)] = 1
+
+
+class SampleOut(BaseModel):
+    """A text to choose."""
+
+    id: UUID
+    text: str
+
+
+class LeaseOut(BaseModel):
+    """A comparison lent to a labeler, its samples in the order to show."""
+
+    assignment: UUID
+    comparison: UUID
+    prompt: str
+    samples: list[SampleOut]
+    expires_at: Time
+
+    @classmethod
+    def of(cls, lease: labeling.Lease) -> Self:
+        """From what the use case lent."""
+        return cls(
+            assignment=lease.assignment_id,
+            comparison=lease.comparison_id,
+            prompt=lease.prompt,
+            samples=[SampleOut(id=id_, text=text) for id_, text in lease.samples],
+            expires_at=lease.expires_at,
+        )
+
+
+class LeasesOut(BaseModel):
+    """What the labeler holds now, and how far everybody is."""
+
+    leases: list[LeaseOut]
+    progress: labeling.Progress
+
+
+class Answer(Body):
+    """One answer."""
+
+    verdict: Verdict
+    choice: UUID | None = None
+    """The chosen sample's id, if and only if the verdict is `best`."""
+    reason: Text | None = None
+    strength: Annotated[int, Field(ge=1, le=10)] | None = None
+    milliseconds: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+
+
+class LabelOut(BaseModel):
+    """An answer that is in the database."""
+
+    label: UUID
+    revision: int
+
+
+class UndoneOut(BaseModel):
+    """The comparison is back."""
+
+    lease: LeaseOut
+
+
+class Flag(Body):
+    """What is wrong with a comparison."""
+
+    reason: Reason
+
+
+class GenerateRequest(Body):
+    """Text on demand."""
+
+    checkpoint: UUID
+    prompt: str
+    count: int = 4
+
+
+class JobRef(BaseModel):
+    """A job that was queued."""
+
+    job: UUID
+
+
+class JobOut(BaseModel):
+    """A job and, once it is done, its result."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    run_id: UUID
+    kind: JobKind
+    state: JobState
+    created_at: Time
+    finished_at: Time | None
+    error: str | None
+    result: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, job: Job) -> Self:
+        """From its row."""
+        return cls.model_validate(job)
