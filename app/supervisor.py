@@ -5,6 +5,7 @@ Used from one thread, the main one: Linux ties a child's life to the thread that
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ SETTLED_SECONDS = 30.0
 DEATHS_AT_START = 3
 """A child that dies this often before it is ready will not become ready."""
 LOG_BYTES = 20 * 1024 * 1024
-IMPORTANT = re.compile(r"\b(error|critical|fatal|panic)\b|^Traceback|^\w+(\.\w+)*Error\b", re.IGNORECASE)
+IMPORTANT = re.compile(r"\b(error|critical|fatal|panic)\b|^\w+(\.\w+)*Error\b", re.IGNORECASE)
 
 Say = Callable[[str], None]
 
@@ -73,9 +74,6 @@ class _Running:
         self.start()
 
     def start(self) -> None:
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            self.log.replace(self.log.with_suffix(".log.1"))
-            self.read_to = 0
         self.started = time.monotonic()
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -106,11 +104,18 @@ class _Running:
         return None
 
     def new_lines(self) -> list[str]:
-        """Whole lines written to the log since the last call."""
+        """Whole lines written to the log since the last call; a log grown too long starts again, the old one kept."""
+        size = self.log.stat().st_size
+        if size == self.read_to:
+            return []
         with self.log.open("rb") as log:
             log.seek(self.read_to)
             text, newline, _ = log.read().rpartition(b"\n")
         self.read_to += len(text) + len(newline)
+        if size > LOG_BYTES:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)  # the child appends, so it goes on at the new end
+            self.read_to = 0
         return text.decode(errors="replace").splitlines()
 
     def stop(self) -> bool:

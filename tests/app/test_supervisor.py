@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from app.errors import UnavailableError
-from app.supervisor import Child, Stopped, Supervisor
+from app.supervisor import LOG_BYTES, Child, Stopped, Supervisor
 
 
 def program(source: str, name: str = "tiny", **facts: object) -> Child:
@@ -141,7 +141,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
     source = f"""
         import os, signal, sys
         from pathlib import Path
-        from app.supervisor import Child, Supervisor
+        from app.supervisor import LOG_BYTES, Child, Supervisor
         supervisor = Supervisor(Path({str(tmp_path)!r}), print)
         deaf = {textwrap.dedent(STUBBORN)!r}
         supervisor.start(Child(name="deaf", argv=(sys.executable, "-u", "-c", deaf)))
@@ -185,6 +185,19 @@ class TestLogs:
         supervisor.wait("tiny", lambda: said.heard("error"))
         supervisor.stop()
         assert said == ["tiny | all is well", "tiny | 2026 [error    ] no disk job=7"]
+
+    def test_a_log_grown_too_long_starts_again_and_loses_nothing(self, tmp_path: Path, said: Said) -> None:
+        supervisor = Supervisor(tmp_path, said.append, verbose=True)
+        half = LOG_BYTES // 2
+        chatter = (
+            f"for n in range(3): print(n, 'x' * {half}); import time; time.sleep(0.5)\nprint('end'); time.sleep(600)"
+        )
+        supervisor.start(program(chatter))
+        supervisor.wait("tiny", lambda: said.heard("end"))
+        supervisor.stop()
+        assert [line.split()[2] for line in said] == ["0", "1", "2", "end"]
+        assert (tmp_path / "tiny.log").stat().st_size < half + 100
+        assert (tmp_path / "tiny.log.1").stat().st_size > LOG_BYTES
 
     def test_environment_and_folder_reach_the_child(self, supervisor: Supervisor, tmp_path: Path) -> None:
         show = "import os; print(os.environ['PREFLOOP_TRY'], os.getcwd(), bool(os.environ['PATH']))"

@@ -1,0 +1,82 @@
+"""A whole Prefloop in its own process, for tests that start and kill it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import psutil
+
+from tests.tiny import save_tiny_model
+
+COMMAND = (sys.executable, "-P", "-c", "from app.cli import main; main()")
+
+
+class RunningPrefloop:
+    """`prefloop up` on a tiny model, in a home folder of its own.
+
+    Args:
+        home: its folder; a path of at most about 60 characters that any account can reach.
+        command: what to start instead of the command of this checkout.
+    """
+
+    def __init__(self, home: Path, port: int, *words: str, command: tuple[str, ...] = COMMAND) -> None:
+        self.home = home
+        self.ready_file = home / "ready.json"
+        home.mkdir(mode=0o711, exist_ok=True)
+        model = home / "tiny"
+        if not model.exists():
+            save_tiny_model(model)
+        facts = {"PREFLOOP_HOME": str(home), "PREFLOOP_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        up = ("up", f"--model={model}", f"--ready-file={self.ready_file}", *words)
+        self.log = home / "terminal.txt"
+        with self.log.open("w") as out:
+            self.process = subprocess.Popen(
+                (*command, *up), env={**os.environ, **facts}, cwd=home, stdout=out, stderr=subprocess.STDOUT
+            )
+
+    def ready(self, seconds: float = 120.0) -> dict[str, str]:
+        """What the ready file says, once it is there."""
+        until = time.monotonic() + seconds
+        while not self.ready_file.exists():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < until, self.log.read_text()
+            time.sleep(0.1)
+        facts: dict[str, str] = json.loads(self.ready_file.read_text())
+        return facts
+
+    def client(self) -> httpx.Client:
+        """A client of the API as the researcher, who may also label."""
+        ready = self.ready()
+        return httpx.Client(
+            base_url=ready["url"], headers={"Authorization": f"Bearer {ready['api_token']}"}, trust_env=False
+        )
+
+    def children(self) -> dict[str, psutil.Process]:
+        """The processes it supervises, by name."""
+        found: dict[str, psutil.Process] = {}
+        for process in psutil.Process(self.process.pid).children():
+            line = " ".join(process.cmdline())
+            marks = {"valkey-server": "valkey", "bin/postgres": "postgres", "uvicorn": "web", " beat ": "tick"}
+            marks |= {"workers.control": "control", "workers.tasks": "trainer"}
+            found |= {name: process for mark, name in marks.items() if mark in line}
+        return found
+
+    def stop(self, seconds: float = 200.0) -> int:
+        """Ctrl-C; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
