@@ -1,0 +1,242 @@
+"""The `prefloop` command: thin, one call per command."""
+
+import importlib.metadata
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import psycopg
+import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.orm import Session
+
+from app import accounts, embedded, migrating, prompts, runs, simulate, welcome
+from app.db import make_engine, make_session_factory, session_scope
+from app.errors import DomainError, InvalidError, UnavailableError
+from app.models import Role
+from app.settings import Settings
+from app.up import UpOptions, up
+
+PLUGINS = "prefloop.commands"
+"""Entry point group of further commands, each a Typer application."""
+
+cli = typer.Typer(
+    help="Fine-tune language models from human preferences, with the people in the loop.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@cli.command("up")
+def start(
+    model: Annotated[str | None, typer.Option(help="Base model: hub id or folder.")] = None,
+    preset: Annotated[str, typer.Option(help="Hyperparameters of the first run.")] = welcome.DEFAULT_PRESET,
+    ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once a comparison can be labeled.")] = None,
+    home: Annotated[Path | None, typer.Option(help="Folder of all data (PREFLOOP_HOME).")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the site (PREFLOOP_PORT).")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show all that the parts log.")] = False,
+) -> None:
+    """Start everything on this machine and stay until Ctrl-C."""
+    settings = _settings(home=home, port=port)
+    options = UpOptions(settings=settings, model=model, preset=preset, ready_file=ready_file, verbose=verbose)
+    raise typer.Exit(up(options))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    engine = make_engine(embedded.with_urls(_settings()).need_database_url(), pool_size=1)
+    try:
+        migrating.upgrade(engine)
+    finally:
+        engine.dispose()
+    print("The database has the newest schema.")
+
+
+@cli.command()
+def import_prompts(
+    file: Annotated[Path, typer.Argument(help="JSON lines (.jsonl) or one prompt per line.")],
+    prompt_set: Annotated[str, typer.Option("--set", help="Name of the prompt set; made if there is none.")],
+) -> None:
+    """Add prompts to a set."""
+    texts = prompts.read_file(file)
+    with _database(_settings()) as session:
+        done = prompts.import_texts(session, prompt_set, texts)
+        sizes = ", ".join(f"{count} {split}" for split, count in prompts.counts(session, prompt_set).items())
+    print(f"{done.added} prompts added, {done.known} known already. {prompt_set} has now {sizes}.")
+
+
+@cli.command()
+def create_run(
+    name: Annotated[str, typer.Argument(help="What people call it.")],
+    model: Annotated[str, typer.Option(help="Base model: hub id or folder on the training machine.")],
+    preset: Annotated[str, typer.Option(help="Hyperparameters to start from.")] = welcome.DEFAULT_PRESET,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="Change one, such as ppo.batch=64; may be repeated.")
+    ] = None,
+) -> None:
+    """Start a run; prints its id."""
+    hparams = runs.plan(preset, parse_changes(change or []))
+    with _database(_settings()) as session:
+        made = runs.create(session, name=name, base_model=model, hparams=hparams, actor_id=None)
+    print(made.id)
+
+
+@cli.command()
+def create_labeler(
+    name: Annotated[str, typer.Argument(help="The person's name.")],
+    role: Annotated[Role, typer.Option(help="What they may do.")] = Role.LABELER,
+) -> None:
+    """Make an account; prints a one-time sign-in link."""
+    settings = _settings()
+    with _database(settings) as session:
+        made = accounts.create_account(session, name, role)
+        link = welcome.fresh_link(session, settings, made.id)
+    print(link)
+
+
+@cli.command("simulate")
+def simulate_labelers(
+    rule: Annotated[str, typer.Option(help="vader, longest or module:function.")] = "vader",
+    ready_file: Annotated[Path | None, typer.Option(help="The one of `prefloop up`.")] = None,
+    url: Annotated[str | None, typer.Option(help="Address of the site; default: of this machine.")] = None,
+    token: Annotated[str | None, typer.Option(help="A researcher's API token.")] = None,
+    run: Annotated[str | None, typer.Option(help="Id of the run; default: the newest that is running.")] = None,
+    labelers: Annotated[int, typer.Option(help="How many people.")] = 1,
+    labels: Annotated[int | None, typer.Option(help="Stop after so many in all.")] = None,
+    seconds_per_label: Annotated[float, typer.Option(help="Mean time a person takes.")] = 5.0,
+    noise: Annotated[float, typer.Option(help="Probability of a random choice.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed thinks and errs the same way.")] = 0,
+) -> None:
+    """Label over HTTP like people do, choosing by a rule."""
+    ready = {} if ready_file is None else read_ready_file(ready_file)
+    known_token = token or ready.get("api_token")
+    if known_token is None:
+        raise InvalidError("Give --ready-file, or --token with a researcher's API token.")
+    options = simulate.Options(
+        url=(url or ready.get("url") or _settings().site_url).rstrip("/"),
+        token=known_token,
+        rule=simulate.load_rule(rule),
+        run_id=run or ready.get("run_id"),
+        labelers=labelers,
+        labels=labels,
+        seconds_per_label=seconds_per_label,
+        noise=noise,
+        seed=seed,
+    )
+    with _stop_event() as stop:
+        print(simulate.simulate(options, stop))
+
+
+def main() -> None:
+    """Entry point: what is known to go wrong ends in one sentence and exit code 1."""
+    try:
+        _add_plugins(sys.argv[1:])
+        cli()
+    except DomainError as error:
+        sys.exit(error.detail)
+    except ValidationError as error:
+        sys.exit("; ".join(f"PREFLOOP_{fault['loc'][0]}: {fault['msg']}".upper() for fault in error.errors()))
+    except OperationalError as error:
+        sys.exit(f"Cannot use the database: {error.orig}\nIs `prefloop up` running? Or set PREFLOOP_DATABASE_URL.")
+    except ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.UndefinedTable):
+            raise
+        sys.exit("The database has no tables of Prefloop yet: run `prefloop migrate`.")
+
+
+def parse_changes(words: list[str]) -> dict[str, Any]:
+    """Nested changes of hyperparameters from words such as `ppo.batch=64`; values are JSON or else plain text.
+
+    Raises: InvalidError naming a word without `=`.
+    """
+    changes: dict[str, Any] = {}
+    for word in words:
+        path, separator, value = word.partition("=")
+        if not separator:
+            raise InvalidError(f"Write {word!r} as name=value, such as ppo.batch=64.")
+        *groups, name = path.split(".")
+        place = changes
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = _value(value)
+    return changes
+
+
+def read_ready_file(path: Path) -> dict[str, str]:
+    """What `prefloop up --ready-file` wrote. Raises: InvalidError if it is not there or not that."""
+    try:
+        content: dict[str, str] = json.loads(path.read_text())
+    except OSError as error:
+        raise InvalidError(f"Cannot read {path}: {error.strerror}. `prefloop up --ready-file` writes it.") from error
+    except ValueError as error:
+        raise InvalidError(f"{path} is not a ready file of `prefloop up`.") from error
+    return content
+
+
+def _add_plugins(words: list[str]) -> None:
+    """Add the commands of other packages, unless one of ours is wanted: theirs may take seconds to import."""
+    wanted = next((word for word in words if not word.startswith("-")), None)
+    if wanted in _own_commands():
+        return
+    for plugin in importlib.metadata.entry_points(group=PLUGINS):
+        try:
+            cli.add_typer(plugin.load())
+        except ImportError as error:
+            if wanted is not None:
+                raise UnavailableError(
+                    f"`prefloop {wanted}` is no command of this installation, which lacks {error.name}: "
+                    "for the commands that train, pip install 'prefloop[train]'."
+                ) from error
+
+
+def _own_commands() -> set[str]:
+    commands = ((command.name, command.callback) for command in cli.registered_commands)
+    return {name or (callback.__name__.replace("_", "-") if callback else "") for name, callback in commands}
+
+
+def _settings(**given: Any) -> Settings:
+    """Settings of the environment, changed by options that were given."""
+    return Settings(**{name: value for name, value in given.items() if value is not None})
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Session]:
+    """One transaction on the database of `settings`, or else on the one that `prefloop up` runs."""
+    engine = make_engine(embedded.with_urls(settings).need_database_url(), pool_size=1)
+    try:
+        with session_scope(make_session_factory(engine)) as session:
+            yield session
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _stop_event() -> Iterator[Event]:
+    """Set by Ctrl-C; a second one ends the process."""
+    stop = Event()
+
+    def on_signal(number: int, _: object) -> None:
+        if stop.is_set():
+            raise SystemExit(128 + number)
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
