@@ -9,9 +9,9 @@ import importlib.util
 import os
 import shutil
 import signal
-import stat
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -171,20 +171,18 @@ def with_urls(settings: Settings) -> Settings:
 
 
 def socket_folder(data: Path) -> Path:
-    """Where the sockets of the server in `data` lie: there, or in a private folder of a shorter name.
+    """Where the sockets of the server in `data` lie: there, under a shorter name if its own is too long for a socket.
 
-    Raises: UnavailableError if somebody else made that folder.
+    Raises: UnavailableError if somebody else took that name.
     """
     if len(os.fsencode(data)) <= SOCKET_PATH_BYTES:
         return data
     digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:12]
     short = Path(tempfile.gettempdir()) / f"prefloop-{os.geteuid()}-{digest}"
-    short.mkdir(mode=0o700, exist_ok=True)
-    found = short.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise UnavailableError(
-            f"{short} is not a private folder of yours: remove it, or choose a shorter PREFLOOP_HOME."
-        )
+    with suppress(FileExistsError):
+        short.symlink_to(data)
+    if short.lstat().st_uid != os.geteuid() or not short.is_symlink() or short.readlink() != data:
+        raise UnavailableError(f"{short} is not a link of yours: remove it, or choose a shorter PREFLOOP_HOME.")
     return short
 
 

@@ -13,6 +13,7 @@ from typing import Self
 import httpx
 import psutil
 
+from tests.processes import wait_for_end
 from tests.tiny import save_tiny_model
 
 COMMAND = (sys.executable, "-P", "-c", "from app.cli import main; main()")
@@ -77,6 +78,9 @@ class RunningPrefloop:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        if self.process.poll() is not None:
+            return
+        parts = [part.pid for part in psutil.Process(self.process.pid).children()]
+        self.process.kill()
+        self.process.wait()
+        wait_for_end(parts)

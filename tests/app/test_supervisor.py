@@ -13,6 +13,7 @@ import pytest
 
 from app.errors import UnavailableError
 from app.supervisor import LOG_BYTES, Child, Stopped, Supervisor
+from tests.processes import alive, wait_for_end
 
 
 def program(source: str, name: str = "tiny", **facts: object) -> Child:
@@ -51,10 +52,6 @@ def supervisor(tmp_path: Path, said: Said) -> Iterator[Supervisor]:
 
 def log_of(tmp_path: Path, name: str = "tiny") -> str:
     return (tmp_path / "logs" / f"{name}.log").read_text()
-
-
-def alive(pid: int) -> bool:
-    return bool(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
 
 
 class TestRestart:
@@ -118,9 +115,7 @@ class TestStop:
         pid, grandchild = supervisor.pid("tiny"), int(log_of(tmp_path))
         supervisor.stop()
         assert said == ["tiny did not stop in 0 s and was killed"]
-        assert not alive(pid)
-        psutil.wait_procs([psutil.Process(grandchild)] if psutil.pid_exists(grandchild) else [], timeout=5)
-        assert not alive(grandchild)
+        wait_for_end([pid, grandchild])
 
     def test_only_the_named_ones_stop(self, supervisor: Supervisor) -> None:
         supervisor.start(program(SLEEPER, name="one"))
@@ -150,10 +145,7 @@ def test_nothing_outlives_a_killed_supervisor(tmp_path: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     """
     killed = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True)
-    pid = int(killed.stdout)
-    if psutil.pid_exists(pid):
-        psutil.wait_procs([psutil.Process(pid)], timeout=5)
-    assert not alive(pid)
+    wait_for_end([int(killed.stdout)])
 
 
 class TestRun:

@@ -5,13 +5,13 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
+from tests.processes import wait_for_end, wait_until
 from tests.running import COMMAND, RunningPrefloop
 
 PARTS = {"postgres", "valkey", "web", "control", "trainer", "tick"}
@@ -49,13 +49,6 @@ def refusal(home: Path, *words: str, port: int = 0) -> str:
     return failed.stderr.strip().splitlines()[-1]
 
 
-def wait_for(what: str, is_so: Callable[[], bool], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < until, what
-        time.sleep(0.1)
-
-
 def test_a_model_that_is_not_there_is_told(servers_dir: Path) -> None:
     said = refusal(servers_dir / "none", "--model=/no/such/folder")
     assert said == "There is no base model to start from. Give one that can be had with --model."
@@ -89,20 +82,20 @@ class TestRunning:
     def test_a_killed_part_comes_back(self, running: RunningPrefloop, part: str) -> None:
         killed = running.children()[part]
         killed.kill()
-        wait_for(f"{part} again", lambda: running.children().get(part, killed).pid != killed.pid)
+        wait_until(f"{part} again", lambda: running.children().get(part, killed).pid != killed.pid)
 
     def test_the_site_answers_after_all_of_that(self, running: RunningPrefloop) -> None:
         with running.client() as client:
-            wait_for("an answer", lambda: answers(client, f"/api/v1/runs/{running.ready()['run_id']}"))
+            wait_until("an answer", lambda: answers(client, f"/api/v1/runs/{running.ready()['run_id']}"))
 
 
 class TestEnd:
     def test_ctrl_c_ends_all_parts_and_a_second_start_finds_everything_within_seconds(
         self, running: RunningPrefloop, home: Path, port: int
     ) -> None:
-        first, parts = running.ready(), running.children().values()
+        first, parts = running.ready(), [part.pid for part in running.children().values()]
         assert running.stop() == 0
-        assert psutil.wait_procs(list(parts), timeout=0)[1] == []
+        wait_for_end(parts, seconds=0)
         began = time.monotonic()
         with RunningPrefloop(home, port) as again:
             assert again.ready()["run_id"] == first["run_id"]
@@ -112,10 +105,9 @@ class TestEnd:
     def test_kill_9_leaves_no_part_behind_and_does_not_hinder_the_next_start(self, home: Path, port: int) -> None:
         with RunningPrefloop(home, port) as killed:
             run = killed.ready()["run_id"]
-            parts = list(killed.children().values())
+            parts = [part.pid for part in killed.children().values()]
             killed.process.kill()
-            left = psutil.wait_procs(parts, timeout=30)[1]
-            assert [part for part in left if part.status() != psutil.STATUS_ZOMBIE] == []
+            wait_for_end(parts)
         with RunningPrefloop(home, port) as again:
             assert again.ready()["run_id"] == run
             assert again.stop() == 0
