@@ -11,7 +11,19 @@ from app import resources
 from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory
 from app.settings import Settings
-from app.web import api_labeling, api_models, api_runs, dashboard, events, health, login, pages, problems, runs
+from app.web import (
+    api_labeling,
+    api_models,
+    api_runs,
+    dashboard,
+    events,
+    health,
+    labeling,
+    login,
+    pages,
+    problems,
+    runs,
+)
 from app.web.meters import Meters, RequestMeter
 from app.web.security import CrossOriginRefusal, SecurityHeaders
 
@@ -44,7 +56,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _include_routes(app: FastAPI) -> None:
-    for module in (login, runs, dashboard, events, api_labeling, api_runs, api_models, health):
+    for module in (login, labeling, runs, dashboard, events, api_labeling, api_runs, api_models, health):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=resources.folder("static")))  # last: routers serve some of it
 

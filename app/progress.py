@@ -10,7 +10,7 @@ from app import andon
 from app.comparisons import CLOSING, has_active_lease, has_answer
 from app.errors import NotFoundError
 from app.hparams import RunHParams
-from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Label, Phase, Run
+from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Guideline, Label, Phase, Run
 from app.usable import is_current
 
 
@@ -37,9 +37,7 @@ def counts(session: Session, labeler_id: UUID, run_id: UUID) -> Progress:
 
     Raises: NotFoundError without such a run.
     """
-    run = session.get(Run, run_id)
-    if run is None:
-        raise NotFoundError("There is no such run.")
+    run = _run(session, run_id)
     answers = (
         select(func.count(), func.count().filter(Label.created_at >= func.date_trunc("day", func.now(), "UTC")))
         .select_from(Label)
@@ -58,6 +56,41 @@ def counts(session: Session, labeler_id: UUID, run_id: UUID) -> Progress:
         waiting_for=waiting_for,
         cord=pull.reason if pull else None,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What a labeler is asked to do."""
+
+    run_id: UUID
+    run_name: str
+    question: str
+    guideline: str | None
+    """The newest version."""
+
+
+def task_of(session: Session, run_id: UUID) -> Task:
+    """What labelers of a run are asked.
+
+    Raises: NotFoundError without such a run.
+    """
+    run = _run(session, run_id)
+    newest = select(Guideline.text).where(Guideline.run_id == run_id).order_by(Guideline.version.desc()).limit(1)
+    question = RunHParams.model_validate(run.hparams).task.question
+    return Task(run_id=run_id, run_name=run.name, question=question, guideline=session.scalar(newest))
+
+
+def run_to_label(session: Session) -> UUID | None:
+    """The run to send a labeler to: the newest that runs, else the newest that is not stopped."""
+    query = select(Run.id).where(Run.phase != Phase.STOPPED)
+    return session.scalar(query.order_by((Run.phase == Phase.RUNNING).desc(), Run.created_at.desc()).limit(1))
+
+
+def _run(session: Session, run_id: UUID) -> Run:
+    run = session.get(Run, run_id)
+    if run is None:
+        raise NotFoundError("There is no such run.")
+    return run
 
 
 def _waiting_for(session: Session, labeler_id: UUID, run: Run, goal: int) -> str | None:
