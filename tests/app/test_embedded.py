@@ -151,7 +151,6 @@ def test_no_server_outlives_a_killed_supervisor(home: Path) -> None:
         from pathlib import Path
         from app.embedded import Postgres, Valkey
         from app.supervisor import Supervisor
-from tests.processes import wait_for_end
         home = Path({str(home)!r})
         servers = (Postgres(data=home / "postgres", durable=False), Valkey(data=home / "valkey"))
         supervisor = Supervisor(home / "logs", print)
