@@ -52,6 +52,8 @@ def find_account(
         account = accounts.account_of_token(session, bearer.credentials)
     elif cookie is not None:
         account = accounts.account_of_session(session, cookie)
+    if account is not None:
+        session.expunge(account)  # the page that tells of an error is made after the rollback, which would empty it
     request.state.account = account
     return account
 
