@@ -15,10 +15,9 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import reports
-from app.errors import InvalidError, NotFoundError, UnavailableError
-from app.hparams import RunHParams
-from app.models import CheckpointKind, Run
+from app import reports, runs
+from app.errors import InvalidError, UnavailableError
+from app.models import CheckpointKind
 from app.web import pages
 from app.web.deps import SessionDep, require_researcher
 
@@ -83,15 +82,9 @@ class Snapshot:
 @researchers.get("/runs/{run_id}")
 def run_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLResponse:
     """The page; everything that changes on it comes from the routes below."""
-    run = get_run(session, run_id)
-    hparams = RunHParams.model_validate(run.hparams)
-    return pages.render(
-        request,
-        "run.html",
-        run=run,
-        hparams=hparams,
-        plotly_version=importlib.metadata.version("plotly"),
-    )
+    run = runs.get(session, run_id)
+    version = importlib.metadata.version("plotly")
+    return pages.render(request, "run.html", run=run, hparams=runs.hparams_of(run), plotly_version=version)
 
 
 @researchers.get("/runs/{run_id}/status.json")
@@ -108,7 +101,7 @@ def curves(
     after: Annotated[list[int] | None, Query(max_length=64)] = None,
 ) -> Curves:
     """All curves, or those of `name`, each from beyond the step of the `after` that stands at the same place."""
-    run = get_run(session, run_id)
+    run = runs.get(session, run_id)
     if after is not None and len(after) != len(name or ()):
         raise InvalidError("Give one `after` for each `name`, or none.")
     known = dict(zip(name or (), after or (), strict=False))
@@ -121,7 +114,7 @@ def curves(
 @researchers.get("/runs/{run_id}/board.json")
 def board(run_id: UUID, session: SessionDep) -> Tables:
     """Marks for the curves, samples side by side, checkpoints."""
-    run = get_run(session, run_id)
+    run = runs.get(session, run_id)
     return Tables(
         events=reports.events(session, run.id),
         showcase=reports.showcase(session, run.id),
@@ -160,14 +153,6 @@ def snapshot(session: Session, run_id: UUID) -> Snapshot:
     """Where the run stands now. Raises: NotFoundError."""
     now = session.scalars(select(func.clock_timestamp())).one()
     return Snapshot(now=now, status=reports.run_status(session, run_id, CURVES))
-
-
-def get_run(session: Session, run_id: UUID) -> Run:
-    """The run. Raises: NotFoundError."""
-    run = session.get(Run, run_id)
-    if run is None:
-        raise NotFoundError("There is no such run.")
-    return run
 
 
 def as_curve(points: Sequence[reports.Point]) -> Curve:

@@ -15,9 +15,10 @@ from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
+from app import runs
 from app.db import SessionFactory
 from app.errors import NotFoundError
-from app.web.dashboard import Snapshot, get_run, snapshot
+from app.web.dashboard import Snapshot, snapshot
 from app.web.deps import ResearcherDep, SessionDep, SessionFactoryDep
 
 router = APIRouter(include_in_schema=False)
@@ -36,7 +37,7 @@ _json = TypeAdapter(Snapshot)
 @router.get("/runs/{run_id}/events")
 def stream(run_id: UUID, _: ResearcherDep, session: SessionDep, factory: SessionFactoryDep) -> EventSourceResponse:
     """`status` events with the JSON of `status.json`, the first at once."""
-    get_run(session, run_id)
+    runs.get(session, run_id)
     return EventSourceResponse(
         changes(lambda: read(factory, run_id)),
         ping=HEARTBEAT_SECONDS,

@@ -1,0 +1,179 @@
+"""The page of a run in a real browser: it follows the run by itself and disturbs nobody who looks."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import accounts
+from app.main import create_app
+from app.models import Andon, Metric, Phase, Role, Run
+from app.settings import Settings
+from app.web.deps import COOKIE
+from tests.browser.seeding import EPISODES, seed_run
+from tests.factories import make_account
+
+pytestmark = pytest.mark.browser
+
+PATIENCE_MS = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A page of a seeded run, and what its browser complained about."""
+
+    page: Page
+    run: Run
+    complaints: list[str]
+
+
+@pytest.fixture
+def site_url(database_url: str, tmp_path: Path) -> Iterator[str]:
+    """The site on a real port."""
+    app = create_app(Settings(home=tmp_path, database_url=database_url, broker_url=None, public_url=None))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        until = time.monotonic() + 20
+        while not server.started and time.monotonic() < until:
+            time.sleep(0.02)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Chromium, started once for this file."""
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def context(browser: Browser, site_url: str, session: Session) -> Iterator[BrowserContext]:
+    """A fresh profile with a researcher's cookie."""
+    rosa = make_account(session, name="Rosa", role=Role.RESEARCHER)
+    secret = accounts.open_session(session, rosa.id, days=1)
+    session.commit()
+    made = browser.new_context(viewport={"width": 1280, "height": 1600}, base_url=site_url)
+    made.add_cookies([{"name": COOKIE, "value": secret, "url": site_url}])
+    made.set_default_timeout(PATIENCE_MS)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def opened(context: BrowserContext, session: Session) -> Opened:
+    """The page, its curves drawn."""
+    run = seed_run(session)
+    session.commit()
+    page, complaints = context.new_page(), list[str]()
+    page.on("console", lambda message: complaints.extend(_complaint(message)))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"/runs/{run.id}")
+    page.wait_for_selector("#plot-kl .trace")
+    return Opened(page=page, run=run, complaints=complaints)
+
+
+def _complaint(message: ConsoleMessage) -> list[str]:
+    return [message.text] if message.type in ("error", "warning") else []
+
+
+def plot(page: Page, name: str, what: str) -> Any:
+    """A part of what Plotly shows."""
+    return page.evaluate(f"document.getElementById('plot-{name}').{what}")
+
+
+def until(page: Page, name: str, what: str, value: object) -> None:
+    """Wait for it; Playwright's own waiting needs eval, which the page forbids."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while plot(page, name, what) != value:
+        assert time.monotonic() < end, f"{name}: {what} is {plot(page, name, what)}, not {value}"
+        page.wait_for_timeout(100)
+
+
+def test_shows_the_run_and_breaks_no_rule_of_the_browser(opened: Opened) -> None:
+    expect(opened.page.locator("#link-state")).to_have_text("live")
+    expect(opened.page.locator("#tiles")).to_contain_text("2,048 of 4,000")
+    expect(opened.page.locator("#jobs")).to_contain_text("train policy")
+    heads = opened.page.locator("table.samples thead th")
+    expect(heads).to_have_text(["prompt", "policy 5", "policy 4", "policy 3", "reference"])
+    expect(opened.page.locator("table.checkpoints tbody tr")).to_have_count(14)
+    assert plot(opened.page, "kl", "data[0].x.length") == EPISODES // 32
+    assert opened.complaints == []
+
+
+def test_follows_by_itself_and_keeps_the_zoom(opened: Opened, session: Session) -> None:
+    opened.page.evaluate("Plotly.relayout('plot-kl', {'xaxis.range': [500, 900], 'yaxis.range': [4, 7]})")
+    opened.run.episodes, opened.run.waiting_for = 2080, "12 more labels"
+    session.add(Metric(run_id=opened.run.id, name="objective/kl", step=2080, value=6.0))
+    session.commit()
+    expect(opened.page.locator("#tiles")).to_contain_text("2,080 of 4,000", timeout=PATIENCE_MS)
+    expect(opened.page.locator("#tiles")).to_contain_text("waiting for 12 more labels")
+    until(opened.page, "kl", "data[0].x.at(-1)", 2080)
+    assert plot(opened.page, "kl", "layout.xaxis.range") == [500, 900]
+    assert plot(opened.page, "kl", "layout.yaxis.range") == [4, 7]
+
+
+def test_marks_every_reward_training_and_promotion(opened: Opened) -> None:
+    until(opened.page, "score", "layout?.shapes.length", 13)
+    opened.page.get_by_text("time", exact=True).click()
+    until(opened.page, "score", "layout.xaxis.title.text", "local time")
+
+
+def test_polls_while_the_stream_is_down(context: BrowserContext, session: Session) -> None:
+    run = seed_run(session)
+    session.commit()
+    page = context.new_page()
+    page.route("**/events", lambda route: route.abort())
+    page.goto(f"/runs/{run.id}")
+    expect(page.locator("#link-state")).to_have_text("polling", timeout=PATIENCE_MS)
+    run.episodes = 2080
+    session.commit()
+    expect(page.locator("#tiles")).to_contain_text("2,080 of 4,000", timeout=PATIENCE_MS)
+
+
+def test_pulls_and_releases_the_cord(opened: Opened, session: Session) -> None:
+    page = opened.page
+    page.get_by_role("button", name="Pull the cord").click()
+    page.get_by_label("What is wrong?").fill("It only writes about cats")
+    page.locator("#ask-yes").click()
+    expect(page.locator("#andon")).to_contain_text("Rosa: “It only writes about cats”", timeout=PATIENCE_MS)
+    expect(page.locator("#phase")).to_have_text("line stopped")
+    page.get_by_role("button", name="Release").first.click()
+    page.get_by_label("What was found").fill("One odd sample")
+    page.locator("#ask-yes").click()
+    expect(page.locator("#andon")).to_be_hidden(timeout=PATIENCE_MS)
+    pulled = session.scalars(select(Andon).where(Andon.run_id == opened.run.id)).one()
+    assert (pulled.note, pulled.released_at is not None) == ("One odd sample", True)
+
+
+def test_pauses_and_resumes(opened: Opened, session: Session) -> None:
+    page = opened.page
+    page.get_by_role("button", name="Pause").click()
+    page.locator("#ask-yes").click()
+    expect(page.locator("#phase")).to_have_text("paused", timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#phase")).to_have_text("running", timeout=PATIENCE_MS)
+    phases = select(func.count()).select_from(Run).where(Run.id == opened.run.id, Run.phase == Phase.RUNNING)
+    assert session.scalar(phases) == 1
+
+
+def test_nothing_hangs_over_the_edge(opened: Opened) -> None:
+    for width in (390, 768, 1280):
+        opened.page.set_viewport_size({"width": width, "height": 900})
+        opened.page.wait_for_timeout(700)
+        assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
