@@ -8,6 +8,7 @@ It *trains* when, besides, the comparison's purpose trains and its prompt is of 
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
 from app.models import Account, Comparison, Label, Prompt, Purpose, Split, Verdict
@@ -29,11 +30,11 @@ def is_current() -> ColumnElement[bool]:
     )
 
 
-def usable_labels(run_id: UUID) -> Select[tuple[Label]]:
+def usable_labels(run_id: UUID) -> Select[Label]:
     """Usable labels of a run, one per comparison, whatever the purpose and split."""
     return (
         select(Label)
-        .distinct(Label.comparison_id)
+        .ext(distinct_on(Label.comparison_id))
         .join(Comparison, Comparison.id == Label.comparison_id)
         .join(Account, Account.id == Label.labeler_id)
         .where(
@@ -46,7 +47,7 @@ def usable_labels(run_id: UUID) -> Select[tuple[Label]]:
     )
 
 
-def training_labels(run_id: UUID) -> Select[tuple[Label]]:
+def training_labels(run_id: UUID) -> Select[Label]:
     """Usable labels that may train: right purpose, prompt of the train split."""
     return (
         usable_labels(run_id)

@@ -34,7 +34,7 @@ class ControlTask(Task):  # type: ignore[misc]
         return make_session_factory(engine, BrokerSender(self.settings.need_broker_url()))
 
 
-@celery.task(name=ADVANCE_RUN, bind=True, base=ControlTask)
+@celery.task(name=ADVANCE_RUN, bind=True, base=ControlTask)  # type: ignore[untyped-decorator]
 def advance_run(self: ControlTask, run_id: str) -> None:
     """Start what a run needs next. Safe to deliver twice, and together with itself."""
     with session_scope(self.factory) as session:
@@ -43,7 +43,7 @@ def advance_run(self: ControlTask, run_id: str) -> None:
         log.info("run_advanced", run=run_id, actions=[str(action) for action in actions])
 
 
-@celery.task(name=TICK, bind=True, base=ControlTask)
+@celery.task(name=TICK, bind=True, base=ControlTask)  # type: ignore[untyped-decorator]
 def tick(self: ControlTask) -> None:
     """Every second: send again what is due, and look at each running run."""
     settings = self.settings

@@ -7,6 +7,7 @@ Source: Ziegler et al. 2019, section 2.2; lm-human-preferences train_policy.py.
 
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,11 +17,12 @@ from torch import Tensor
 from app.hparams import PPOHParams, TaskHParams
 from workers.nets.policy import Policy
 from workers.nets.precision import autocast
+from workers.nets.tokenizer import PAD_ID
 from workers.rlhf.adam import TFAdam
 from workers.rlhf.advantages import Advantages, advantages_and_returns, masked_mean
 from workers.rlhf.kl import adaptive_kl_coef, kl_per_episode, kl_per_token
 from workers.rlhf.losses import policy_loss, value_loss
-from workers.rlhf.masks import response_mask, truncate
+from workers.rlhf.masks import Truncation, response_mask, truncate
 from workers.rlhf.rewards import per_token_rewards, score_penalty
 from workers.rlhf.schedule import linear_decay
 from workers.rlhf.types import Rollout
@@ -63,8 +65,14 @@ class PPOTrainer:
         terminators: Tensor,
         seed: int,
         progress: Progress,
+        bf16: bool,
     ) -> None:
-        """`policy` is changed in place; `reference` never. `terminators` (t,) int64 ids end a response."""
+        """`policy` is changed in place; `reference` never.
+
+        Args:
+            terminators: (t,) int64 token ids that end a response; not used where the task has no terminator.
+            bf16: matrix products in bfloat16; weights, logits, losses and optimizer stay in float32.
+        """
         self.policy = policy
         self.reference = reference
         self.task = task
@@ -72,8 +80,12 @@ class PPOTrainer:
         self.terminators = terminators
         self.seed = seed
         self.progress = progress
-        trainable = [parameter for parameter in policy.parameters() if parameter.requires_grad]
-        self.optimizer = make_optimizer(trainable, ppo)
+        self.bf16 = bf16
+        self.optimizer = make_optimizer(list(self.trained().values()), ppo)
+
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The parameters that the optimizer changes, by name."""
+        return {name: parameter for name, parameter in self.policy.named_parameters() if parameter.requires_grad}
 
     def update(self, queries: Tensor, query_mask: Tensor, scorer: Scorer) -> dict[str, float]:
         """One PPO update on a batch of queries (b, q), left-padded. Returns its statistics by metric name.
@@ -107,13 +119,16 @@ class PPOTrainer:
         task = self.task
         generator = torch.Generator(device=queries.device)
         generator.manual_seed(self.seed * SEED_STRIDE + self.progress.update)
-        written = self.policy.generate(
-            queries, query_mask, length=task.response_tokens, temperature=task.temperature, generator=generator
-        )
-        kept = truncate(
-            written.tokens, terminators=self.terminators, min_index=task.min_terminator_index, pad_id=0
-        )
-        with torch.inference_mode():
+        with self._autocast():
+            written = self.policy.generate(
+                queries,
+                query_mask,
+                response_tokens=task.response_tokens,
+                temperature=task.temperature,
+                generator=generator,
+            )
+        kept = self._truncated(written.tokens)
+        with torch.inference_mode(), self._autocast():
             reference = self.reference(queries, query_mask, written.tokens, temperature=task.temperature)
             scores = scorer(queries, query_mask, kept.tokens, response_mask(kept.lengths, task.response_tokens))
         return Rollout(
@@ -122,11 +137,22 @@ class PPOTrainer:
             responses=written.tokens,
             logprobs=written.logprobs,
             ref_logprobs=reference.logprobs.float().clone(),
-            values=written.values,
+            values=_need(written.values),
             scores=score_penalty(scores.float().clone(), kept.valid, task.invalid_score),
             valid=kept.valid,
             lengths=kept.lengths,
         )
+
+    def _truncated(self, responses: Tensor) -> Truncation:
+        if self.task.terminator is None:
+            lengths = torch.full_like(responses[:, 0], responses.shape[1])
+            return Truncation(responses, torch.ones_like(lengths, dtype=torch.bool), lengths)
+        return truncate(
+            responses, terminators=self.terminators, min_index=self.task.min_terminator_index, pad_id=PAD_ID
+        )
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return autocast(self.policy.language_model.device, self.bf16)
 
     def _loss_mask(self, rollout: Rollout) -> Tensor | None:
         """(b, r) bool in corrected mode; None (every token counts) in reference mode."""
@@ -159,10 +185,9 @@ class PPOTrainer:
         self.optimizer.step()
         return total
 
-    def _loss(
-        self, batch: Rollout, targets: Advantages, mask: Tensor | None
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        out = self.policy(batch.queries, batch.query_mask, batch.responses, temperature=self.task.temperature)
+    def _loss(self, batch: Rollout, targets: Advantages, mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        with self._autocast():
+            out = self.policy(batch.queries, batch.query_mask, batch.responses, temperature=self.task.temperature)
         pi = policy_loss(out.logprobs, batch.logprobs, targets.advantages, clip=self.ppo.clip_ratio, mask=mask)
         vf = value_loss(out.values, batch.values, targets.returns, clip=self.ppo.clip_value, mask=mask)
         loss = pi.loss + self.ppo.value_coef * vf.loss
@@ -234,3 +259,9 @@ def rollout_stats(
 
 def _share(mask: Tensor | None, rows: Tensor, batch: int) -> float:
     return len(rows) / batch if mask is None else (mask[rows].sum() / mask.sum()).item()
+
+
+def _need(values: Tensor | None) -> Tensor:
+    if values is None:
+        raise ValueError("a policy without a value head cannot be trained by PPO")
+    return values

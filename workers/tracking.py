@@ -24,7 +24,9 @@ class Estimate:
 
 def record(session: Session, run_id: UUID, step: int, stats: Mapping[str, float | Estimate]) -> None:
     """Write the finite ones of `stats` at `step`."""
-    rows = [{"run_id": run_id, "name": name, "step": step} | _columns(value) for name, value in stats.items()]
+    rows: list[dict[str, Any]] = [
+        {"run_id": run_id, "name": name, "step": step} | _columns(value) for name, value in stats.items()
+    ]
     finite = [row for row in rows if math.isfinite(row["value"])]
     if not finite:
         return

@@ -1,4 +1,4 @@
-"""What every job reads: the run's hyperparameters, the policy's files, a seed of its own."""
+"""What every job reads: the policy's files, the reward model's, a seed of its own."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,8 +7,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.errors import ConflictError, NotFoundError
-from app.hparams import RunHParams
+from app.errors import ConflictError
 from app.models import Checkpoint, CheckpointKind, Run
 from workers.fencing import Claim
 
@@ -31,19 +30,6 @@ class RewardFiles:
 
     checkpoint_id: UUID
     digest: str
-
-
-def need_run(session: Session, run_id: UUID) -> Run:
-    """The run's row."""
-    run = session.get(Run, run_id)
-    if run is None:
-        raise NotFoundError(f"There is no run {run_id}.")
-    return run
-
-
-def hparams_of(run: Run) -> RunHParams:
-    """The run's hyperparameters."""
-    return RunHParams.model_validate(run.hparams)
 
 
 def policy_files(session: Session, run: Run, checkpoint_id: UUID | None) -> PolicyFiles:

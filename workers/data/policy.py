@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import andon
+from app import andon, runs
 from app.errors import ConflictError
 from app.hparams import RunHParams
 from app.jobs import wake_run
@@ -16,13 +17,14 @@ from workers import fencing, tracking
 from workers.data.common import (
     PolicyFiles,
     RewardFiles,
-    hparams_of,
-    need_run,
     next_number,
     policy_files,
     reward_files,
 )
 from workers.fencing import Claim
+
+RECHECKED_STATES = 5
+"""Outdated states named again each time, for those that a killed job left on the disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +63,8 @@ class PPOResult:
 
 def ppo_plan(session: Session, claim: Claim) -> PPOPlan:
     """Training state, reward model and prompts; ConflictError when there is no reward model."""
-    run = need_run(session, claim.run_id)
-    hparams = hparams_of(run)
+    run = runs.get(session, claim.run_id)
+    hparams = runs.hparams_of(run)
     reward = reward_files(session, run)
     if reward is None:
         raise ConflictError(f"Run {run.name} has no reward model yet.")
@@ -82,7 +84,7 @@ def ppo_plan(session: Session, claim: Claim) -> PPOPlan:
 
 def may_go_on(session: Session, claim: Claim) -> bool:
     """Asked between updates: the run is neither paused nor stopped, and the andon cord hangs loose."""
-    run = need_run(session, claim.run_id)
+    run = runs.get(session, claim.run_id)
     return run.phase == Phase.RUNNING and andon.pulled(session, run.id) is None
 
 
@@ -133,3 +135,11 @@ def _published(session: Session, run: Run) -> int:
     published = (Checkpoint.run_id == run.id, Checkpoint.kind == CheckpointKind.POLICY)
     newest = select(Checkpoint.episodes).where(*published).order_by(Checkpoint.number.desc()).limit(1)
     return session.scalar(newest) or 0
+
+
+def outdated_states(session: Session, run_id: UUID, *, keep: int) -> list[str]:
+    """Digests of training states beyond the newest `keep`; their files may go."""
+    states = (Checkpoint.run_id == run_id, Checkpoint.kind == CheckpointKind.TRAINING_STATE)
+    newest_first = select(Checkpoint.digest).where(*states).order_by(Checkpoint.number.desc())
+    digests = session.scalars(newest_first.limit(keep + RECHECKED_STATES)).all()
+    return [digest for digest in digests[keep:] if digest not in digests[:keep]]

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import reports, usable
+from app import reports, runs, usable
 from app.hparams import RunHParams
 from app.jobs import wake_run
 from app.models import (
@@ -25,7 +25,7 @@ from app.models import (
     Split,
 )
 from workers import fencing, tracking
-from workers.data.common import PolicyFiles, hparams_of, job_seed, need_run, next_number, policy_files
+from workers.data.common import PolicyFiles, job_seed, next_number, policy_files
 from workers.fencing import Claim
 from workers.tracking import Estimate
 
@@ -62,15 +62,13 @@ class RewardPlan:
 
 def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     """All usable labels as of now, split by prompt."""
-    run = need_run(session, claim.run_id)
-    hparams = hparams_of(run)
+    run = runs.get(session, claim.run_id)
+    hparams = runs.hparams_of(run)
     labels = session.scalars(usable.usable_labels(run.id)).all()
     training = {label.id for label in session.scalars(usable.training_labels(run.id))}
     compared = _comparisons(session, labels)
     in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
-    prompts = session.scalars(
-        select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS)
-    )
+    prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))
     return RewardPlan(
         reference=policy_files(session, run, run.reference_id),
         hparams=hparams,
@@ -85,7 +83,7 @@ def record_reward_model(
     session: Session, claim: Claim, plan: RewardPlan, digest: str, report: Mapping[str, Any]
 ) -> None:
     """Label set, checkpoint and metrics; ends the job. `report` holds the trainer's figures, see its docstring."""
-    run = need_run(session, claim.run_id)
+    run = runs.get(session, claim.run_id)
     label_set = LabelSet(run_id=run.id, size=len(plan.train))
     session.add(label_set)
     session.flush()

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from app import comparisons, prompts
+from app import comparisons, prompts, runs
 from app.hparams import TaskHParams
 from app.models import (
     Comparison,
@@ -27,14 +27,12 @@ from workers import fencing
 from workers.data.common import (
     PolicyFiles,
     RewardFiles,
-    hparams_of,
     job_seed,
-    need_run,
     policy_files,
     reward_files,
 )
 from workers.fencing import Claim
-from workers.sampler import SampleDraw, SampledPrompt
+from workers.sampler import SampledPrompt, SampleDraw
 
 SHOWCASE_PROMPTS = 8
 SCORE_CHUNK = 256
@@ -84,8 +82,8 @@ class ScorePlan:
 
 def sample_plan(session: Session, claim: Claim) -> SamplePlan:
     """Prompts for `args["count"]` new comparisons; a share of them from the valid split, which trains nothing."""
-    run = need_run(session, claim.run_id)
-    hparams = hparams_of(run)
+    run = runs.get(session, claim.run_id)
+    hparams = runs.hparams_of(run)
     seed = job_seed(hparams.seed, claim)
     count = int(claim.args["count"])
     valid = sum(random.Random(seed).random() < hparams.schedule.valid_fraction for _ in range(count))
@@ -109,7 +107,7 @@ def record_samples(
     scores: Mapping[int, Sequence[float]],
 ) -> None:
     """Samples, their comparisons and, per prompt index, the scores of the reward model in `plan`; ends the job."""
-    run = need_run(session, claim.run_id)
+    run = runs.get(session, claim.run_id)
     for one in sampled:
         prompt, purpose = plan.prompts[one.prompt], plan.purposes[one.prompt]
         rows = [_row(run, plan, prompt, draw, SamplePurpose.COMPARISON, one.rejected) for draw in one.draws]
@@ -130,8 +128,8 @@ def record_samples(
 
 def showcase_plan(session: Session, claim: Claim) -> SamplePlan:
     """The run's fixed test prompts for the policy `args["policy"]`: the same for every policy, with the same seed."""
-    run = need_run(session, claim.run_id)
-    hparams = hparams_of(run)
+    run = runs.get(session, claim.run_id)
+    hparams = runs.hparams_of(run)
     test = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TEST)
     fixed = session.scalars(select(Prompt).where(*test).order_by(Prompt.digest).limit(SHOWCASE_PROMPTS)).all()
     return SamplePlan(
@@ -146,7 +144,7 @@ def showcase_plan(session: Session, claim: Claim) -> SamplePlan:
 
 def record_showcase(session: Session, claim: Claim, plan: SamplePlan, draws: Sequence[Sequence[SampleDraw]]) -> None:
     """Showcase samples, one or more per prompt; ends the job."""
-    run = need_run(session, claim.run_id)
+    run = runs.get(session, claim.run_id)
     for prompt, written in zip(plan.prompts, draws, strict=True):
         session.add_all(_row(run, plan, prompt, draw, SamplePurpose.SHOWCASE, 0) for draw in written)
     fencing.finish(session, claim, {"samples": sum(map(len, draws))})
@@ -154,8 +152,8 @@ def record_showcase(session: Session, claim: Claim, plan: SamplePlan, draws: Seq
 
 def generate_plan(session: Session, claim: Claim) -> SamplePlan:
     """A prompt that a researcher typed, for the checkpoint `args["checkpoint"]`."""
-    run = need_run(session, claim.run_id)
-    hparams = hparams_of(run)
+    run = runs.get(session, claim.run_id)
+    hparams = runs.hparams_of(run)
     return SamplePlan(
         policy=policy_files(session, run, UUID(claim.args["checkpoint"])),
         reward=None,
@@ -174,13 +172,11 @@ def record_generated(session: Session, claim: Claim, draws: Sequence[SampleDraw]
 
 def score_plan(session: Session, claim: Claim) -> ScorePlan | None:
     """Open samples that the newest reward model has not scored; None if there is nothing to do."""
-    run = need_run(session, claim.run_id)
+    run = runs.get(session, claim.run_id)
     reward = reward_files(session, run)
     if reward is None:
         return None
-    scored = exists().where(
-        SampleScore.sample_id == Sample.id, SampleScore.reward_model_id == reward.checkpoint_id
-    )
+    scored = exists().where(SampleScore.sample_id == Sample.id, SampleScore.reward_model_id == reward.checkpoint_id)
     rows = session.execute(
         select(Sample, Prompt.text)
         .join(Prompt, Prompt.id == Sample.prompt_id)
@@ -195,7 +191,7 @@ def score_plan(session: Session, claim: Claim) -> ScorePlan | None:
         for sample, text in rows
     )
     policy = policy_files(session, run, run.reference_id)
-    return ScorePlan(policy=policy, reward=reward, task=hparams_of(run).task, samples=samples)
+    return ScorePlan(policy=policy, reward=reward, task=runs.hparams_of(run).task, samples=samples)
 
 
 def record_scores(session: Session, reward: RewardFiles, scores: Mapping[UUID, float]) -> None:

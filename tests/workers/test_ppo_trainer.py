@@ -1,0 +1,174 @@
+"""PPO on a tiny random GPT-2: it learns what is scored, resumes exactly, and leaves the reference alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from app.hparams import PPOHParams, TaskHParams
+from tests.tiny import save_tiny_model
+from workers.checkpoints import pack_optimizer, unpack_optimizer
+from workers.nets.language_model import LanguageModel
+from workers.nets.policy import Policy
+from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
+from workers.ppo_trainer import DivergedError, PPOTrainer, Progress, query_order
+
+TASK = TaskHParams(question="?", query_tokens=8, response_tokens=6, min_terminator_index=2, temperature=1.0)
+PPO = PPOHParams(
+    episodes=320, batch=16, micro_batch=16, learning_rate=3e-3, kl_coef=0.02, kl_target=None, kl_horizon=160
+)
+PROMPTS = ["the sun was", "she was happy and", "he", "a door to home"] * 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+def make_trainer(folder: Path, ppo: PPOHParams = PPO, progress: Progress | None = None) -> PPOTrainer:
+    """A trainer at its start, or at `progress`."""
+    reference = Policy(LanguageModel.load(folder)).requires_grad_(False)
+    return PPOTrainer(
+        Policy(LanguageModel.load(folder)),
+        reference,
+        task=TASK,
+        ppo=ppo,
+        terminators=torch.tensor(terminator_ids(load_tokenizer(folder), ".")),
+        seed=1,
+        progress=progress or Progress(update=0, kl_coef=ppo.kl_coef),
+        bf16=False,
+    )
+
+
+def batch(folder: Path) -> tuple[Tensor, Tensor]:
+    """Sixteen queries of unequal length."""
+    return encode_queries(load_tokenizer(folder), PROMPTS, max_tokens=TASK.query_tokens)
+
+
+def counts_happy(folder: Path, sign: float = 1.0) -> "Counter":
+    """A score of one per kept `happy`."""
+    happy = load_tokenizer(folder)("happy", add_special_tokens=False)["input_ids"][0]
+    return Counter(happy, sign)
+
+
+class Counter:
+    """Scores a response by how often a token stands in it."""
+
+    def __init__(self, token: int, sign: float) -> None:
+        self.token = token
+        self.sign = sign
+
+    def __call__(self, queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
+        assert queries.shape == query_mask.shape
+        return self.sign * ((responses == self.token) & mask).float().sum(dim=1)
+
+
+def weights(policy: Policy) -> dict[str, Tensor]:
+    """A copy of all weights."""
+    return {name: value.clone() for name, value in policy.state_dict().items()}
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_scores_high_is_written_more_often(folder: Path, sign: float) -> None:
+    trainer, scorer = make_trainer(folder), counts_happy(folder, sign)
+    scores = [trainer.update(*batch(folder), scorer)["objective/score"] for _ in range(20)]
+    assert sum(scores[-4:]) > sum(scores[:4]) + 0.5
+
+
+def test_the_first_update_starts_from_the_reference(folder: Path) -> None:
+    stats = make_trainer(folder).update(*batch(folder), counts_happy(folder))
+    assert stats["objective/kl"] == pytest.approx(0, abs=1e-4)
+    with_one_epoch = make_trainer(folder, PPO.model_copy(update={"epochs": 1}))
+    assert with_one_epoch.update(*batch(folder), counts_happy(folder))["ppo/ratio_error"] < 1e-4
+
+
+def test_a_high_kl_penalty_keeps_the_policy_near_its_start(folder: Path) -> None:
+    def last_kl(coef: float) -> float:
+        trainer = make_trainer(folder, PPO.model_copy(update={"kl_coef": coef}))
+        return [trainer.update(*batch(folder), counts_happy(folder))["objective/kl"] for _ in range(12)][-1]
+
+    assert last_kl(5.0) < 0.5 * last_kl(0.0)
+
+
+def test_the_reference_never_changes(folder: Path) -> None:
+    trainer = make_trainer(folder)
+    before = weights(trainer.reference)
+    trainer.update(*batch(folder), counts_happy(folder))
+    assert all(torch.equal(before[name], value) for name, value in trainer.reference.state_dict().items())
+
+
+def test_two_updates_are_one_and_one_after_a_restart(folder: Path) -> None:
+    unbroken = make_trainer(folder)
+    for _ in range(2):
+        unbroken.update(*batch(folder), counts_happy(folder))
+    first = make_trainer(folder)
+    first.update(*batch(folder), counts_happy(folder))
+    saved = pack_optimizer(first.optimizer, first.trained())
+    second = make_trainer(folder, progress=first.progress)
+    second.policy.load_state_dict(weights(first.policy))
+    unpack_optimizer(second.optimizer, second.trained(), saved)
+    second.update(*batch(folder), counts_happy(folder))
+    assert second.progress == unbroken.progress
+    expected = unbroken.policy.state_dict()
+    assert all(torch.equal(expected[name], value) for name, value in second.policy.state_dict().items())
+
+
+@pytest.mark.parametrize("mode", ["corrected", "reference"])
+def test_micro_batches_change_nothing_but_memory(folder: Path, mode: str) -> None:
+    whole = make_trainer(folder, PPO.model_copy(update={"mode": mode}))
+    parts = make_trainer(folder, PPO.model_copy(update={"mode": mode, "micro_batch": 5}))
+    expected = whole.update(*batch(folder), counts_happy(folder))
+    assert parts.update(*batch(folder), counts_happy(folder)) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    ends = zip(whole.policy.parameters(), parts.policy.parameters(), strict=True)
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in ends)
+
+
+def test_frozen_layers_stay(folder: Path) -> None:
+    trainer = make_trainer(folder)
+    policy = Policy(LanguageModel.load(folder), frozen_layers=1)
+    frozen = PPOTrainer(
+        policy,
+        trainer.reference,
+        task=TASK,
+        ppo=PPO,
+        terminators=trainer.terminators,
+        seed=1,
+        progress=trainer.progress,
+        bf16=False,
+    )
+    before = weights(policy)
+    frozen.update(*batch(folder), counts_happy(folder))
+    changed = {name for name, value in policy.state_dict().items() if not torch.equal(before[name], value)}
+    assert changed
+    assert not any(".h.0." in name for name in changed)
+
+
+def test_the_kl_coefficient_rises_when_the_policy_strays_too_far(folder: Path) -> None:
+    adaptive = PPO.model_copy(update={"kl_target": 1e-3, "kl_coef": 0.01})
+    trainer = make_trainer(folder, adaptive)
+    coefs = [trainer.update(*batch(folder), counts_happy(folder))["objective/kl_coef"] for _ in range(6)]
+    assert coefs[0] == 0.01
+    # KL of some 0.1 is far above the target: from the second update on 1 + 0.2 * 16 / 160 each time.
+    assert coefs[-1] / coefs[-2] == pytest.approx(1.02)
+
+
+def test_a_score_that_is_no_number_stops_the_update(folder: Path) -> None:
+    def broken(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
+        return (queries.sum() + query_mask.sum() + responses.sum() + mask.sum()) * torch.full((16,), torch.nan)
+
+    with pytest.raises((DivergedError, ValueError), match="finite"):
+        make_trainer(folder).update(*batch(folder), broken)
+
+
+def test_every_prompt_comes_once_before_any_comes_twice() -> None:
+    first, second = list(query_order(7, start=0, count=7, seed=3)), list(query_order(7, start=7, count=7, seed=3))
+    assert sorted(first) == sorted(second) == list(range(7))
+    assert first != second
+
+
+def test_the_order_of_prompts_is_the_same_however_it_is_cut() -> None:
+    whole = list(query_order(7, start=0, count=20, seed=3))
+    assert [*query_order(7, start=0, count=9, seed=3), *query_order(7, start=9, count=11, seed=3)] == whole
+    assert list(query_order(7, start=0, count=20, seed=4)) != whole

@@ -1,0 +1,25 @@
+"""The import_model job: the base model becomes the run's reference policy, which serves first."""
+
+from sqlalchemy.orm import Session
+
+from app import runs
+from app.jobs import wake_run
+from app.models import Checkpoint, CheckpointKind
+from workers import fencing
+from workers.fencing import Claim
+
+
+def base_model(session: Session, claim: Claim) -> str:
+    """Name of the run's base model."""
+    return runs.get(session, claim.run_id).base_model
+
+
+def record_reference(session: Session, claim: Claim, digest: str) -> None:
+    """The reference checkpoint; it serves until a policy is promoted. Ends the job."""
+    run = runs.get(session, claim.run_id)
+    reference = Checkpoint(run_id=run.id, kind=CheckpointKind.REFERENCE, digest=digest, number=0)
+    session.add(reference)
+    session.flush()
+    run.reference_id = run.serving_id = reference.id
+    fencing.finish(session, claim, {"reference": str(reference.id)})
+    wake_run(session, run.id)

@@ -1,0 +1,26 @@
+"""What a handler of a job works with."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from app.db import SessionFactory, session_scope
+from workers.fencing import Claim
+from workers.workshop import Workshop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A claimed job and the means to do it."""
+
+    claim: Claim
+    factory: SessionFactory
+    workshop: Workshop
+    should_stop: Callable[[], bool]
+    """True once the worker is stopping or the job belongs to another."""
+
+    def transaction(self) -> AbstractContextManager[Session]:
+        """One short transaction; none stays open while the job computes."""
+        return session_scope(self.factory)

@@ -1,0 +1,185 @@
+"""What stays in a trainer's memory between jobs: base models, the policies in use, the reward model, PPO's state.
+
+Everything is known by its digest and loaded again only when the digest asked for differs. Nothing here knows a table:
+plans say which files they need.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from app.errors import ConflictError
+from app.hparams import TaskHParams
+from workers.checkpoints import CheckpointStore, pack_optimizer, unpack_optimizer
+from workers.data.common import PolicyFiles, RewardFiles
+from workers.data.policy import PPOPlan
+from workers.data.reward import RewardPlan
+from workers.data.samples import SamplePlan
+from workers.models import ensure_base_model, weights_digest
+from workers.nets import precision
+from workers.nets.language_model import LanguageModel
+from workers.nets.policy import Policy
+from workers.nets.reward_model import RewardModel
+from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
+from workers.ppo_trainer import PPOTrainer, Progress, Scorer
+from workers.sampler import SampledPrompt, SampleDraw, Sampler, sample_comparisons, sample_once
+
+POLICY_KIND, STATE_KIND, REWARD_KIND = "policy", "training_state", "reward_model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """A base model on this machine: weights that never change, and its tokenizer."""
+
+    folder: Path
+    digest: str
+    policy: Policy
+    tokenizer: PreTrainedTokenizerBase
+
+    def encode(self, texts: Sequence[str], task: TaskHParams) -> tuple[Tensor, Tensor]:
+        """(b, q) int64 ids and bool mask of prompts, left-padded."""
+        ids, mask = encode_queries(self.tokenizer, list(texts), max_tokens=task.query_tokens)
+        device = self.policy.language_model.device
+        return ids.to(device), mask.to(device)
+
+    def terminators(self, task: TaskHParams) -> Tensor:
+        """(t,) int64 ids that end a response; none where the task has no terminator."""
+        ids = [] if task.terminator is None else terminator_ids(self.tokenizer, task.terminator)
+        return torch.tensor(ids, dtype=torch.int64, device=self.policy.language_model.device)
+
+
+class Workshop:
+    """Models and checkpoints of one trainer process."""
+
+    def __init__(self, home: Path, *, threads: int = 0) -> None:
+        self._home = home
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.precision = precision.configure(self.device, threads)
+        self.store = CheckpointStore(home / "checkpoints")
+        self._references: dict[str, Reference] = {}
+        self._policy: tuple[str, Policy] | None = None
+        self._trainer: tuple[str, PPOTrainer] | None = None
+        self._reward: tuple[str, RewardModel] | None = None
+
+    def reference_digest(self, base_model: str) -> str:
+        """Fetch or build the base model where it is missing; sha256 of its weights."""
+        return weights_digest(ensure_base_model(base_model, self._home))
+
+    def reference(self, files: PolicyFiles) -> Reference:
+        """The base model of a policy. Raises: ConflictError if its weights are not those the run began with."""
+        held = self._references.get(files.base_model)
+        if held is None:
+            held = self._references[files.base_model] = self._load_reference(files.base_model)
+        if held.digest != files.reference_digest:
+            raise ConflictError(
+                f"The base model in {held.folder} is not the one this run began with: put the old files back, "
+                "or create a new run."
+            )
+        return held
+
+    def write_comparisons(self, plan: SamplePlan) -> list[SampledPrompt]:
+        """Four valid samples of each prompt of the plan, where they can be had."""
+        sampler, queries, mask = self._sampling(plan)
+        with self.autocast():
+            return sample_comparisons(sampler, queries, mask, seed=plan.seed)
+
+    def write_once(self, plan: SamplePlan, *, count: int = 1) -> list[list[SampleDraw]]:
+        """`count` samples of each prompt of the plan, valid or not."""
+        sampler, queries, mask = self._sampling(plan)
+        with self.autocast():
+            return sample_once(sampler, queries, mask, seed=plan.seed, count=count)
+
+    def trainer(self, plan: PPOPlan) -> PPOTrainer:
+        """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference."""
+        if self._trainer is not None and self._trainer[0] == plan.state_digest:
+            return self._trainer[1]
+        self._trainer = None  # its memory is needed for the one to load
+        reference = self.reference(plan.reference)
+        trainer = PPOTrainer(
+            self._fresh_policy(reference, frozen=plan.hparams.ppo.frozen_layers),
+            reference.policy,
+            task=plan.hparams.task,
+            ppo=plan.hparams.ppo,
+            terminators=reference.terminators(plan.hparams.task),
+            seed=plan.hparams.seed,
+            progress=Progress(update=0, kl_coef=plan.hparams.ppo.kl_coef),
+            bf16=self.precision.bf16,
+        )
+        if plan.state_digest is not None:
+            self._restore(trainer, plan.state_digest)
+        return trainer
+
+    def save_state(self, trainer: PPOTrainer) -> str:
+        """Write what PPO goes on from, and keep it in memory for the next job; its digest."""
+        tensors = {
+            "policy": trainer.policy.state_dict(),
+            "optimizer": pack_optimizer(trainer.optimizer, trainer.trained()),
+        }
+        digest = self.store.save(STATE_KIND, tensors, asdict(trainer.progress))
+        self._trainer = (digest, trainer)
+        return digest
+
+    def publish(self, trainer: PPOTrainer) -> str:
+        """Write the policy for sampling; its digest."""
+        return self.store.save(POLICY_KIND, {"policy": trainer.policy.state_dict()}, {})
+
+    def delete(self, digests: Iterable[str]) -> None:
+        """Remove checkpoints that nobody needs any more."""
+        for digest in digests:
+            self.store.delete(digest)
+
+    def forget(self) -> None:
+        """Let go of everything that a failed job may have left half-done."""
+        self._policy = self._trainer = self._reward = None
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Matrix products in bfloat16 where this machine is faster at them."""
+        return precision.autocast(self.device, self.precision.bf16)
+
+    def policy(self, files: PolicyFiles) -> Policy:
+        """The policy of these files, for sampling."""
+        reference = self.reference(files)
+        if files.digest is None:
+            return reference.policy
+        if self._policy is None or self._policy[0] != files.digest:
+            self._policy = None
+            policy = self._fresh_policy(reference).requires_grad_(False)
+            policy.load_state_dict(self.store.load(files.digest).tensors["policy"])
+            self._policy = (files.digest, policy)
+        return self._policy[1]
+
+    def _load_reference(self, base_model: str) -> Reference:
+        folder = ensure_base_model(base_model, self._home)
+        return Reference(
+            folder=folder,
+            digest=weights_digest(folder),
+            policy=Policy(LanguageModel.load(folder, device=self.device)).requires_grad_(False),
+            tokenizer=load_tokenizer(folder),
+        )
+
+    def _fresh_policy(self, reference: Reference, *, frozen: float = 0.0) -> Policy:
+        model = LanguageModel.load(reference.folder, device=self.device)
+        return Policy(model, frozen_layers=int(frozen * model.num_layers))
+
+    def _restore(self, trainer: PPOTrainer, digest: str) -> None:
+        loaded = self.store.load(digest)
+        trainer.policy.load_state_dict(loaded.tensors["policy"])
+        unpack_optimizer(trainer.optimizer, trainer.trained(), loaded.tensors["optimizer"])
+        trainer.progress = Progress(**loaded.meta)
+        self._trainer = (digest, trainer)
+
+    def _sampling(self, plan: SamplePlan) -> tuple[Sampler, Tensor, Tensor]:
+        reference = self.reference(plan.policy)
+        sampler = Sampler(
+            writer=self.policy(plan.policy),
+            decoder=reference.tokenizer,
+            task=plan.task,
+            terminators=reference.terminators(plan.task),
+        )
+        queries, mask = reference.encode([prompt.text for prompt in plan.prompts], plan.task)
+        return sampler, queries, mask
