@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from app.hparams import TaskHParams
-from workers.nets.precision import autocast
 from workers.rlhf.masks import truncate
 
 PER_PROMPT = 4
@@ -132,8 +131,6 @@ class Sampler:
     task: TaskHParams
     terminators: Tensor
     """(t,) int64 token ids that end a response; not used where the task has no terminator."""
-    bf16: bool = False
-    """Matrix products in bfloat16, logits aside."""
 
     def draw(
         self, queries: Tensor, query_mask: Tensor, *, count: int, generator: torch.Generator
@@ -142,18 +139,17 @@ class Sampler:
         task = self.task
         drawn: list[list[SampleDraw]] = []
         step = max(1, MAX_ROWS // count)
-        with autocast(queries.device, self.bf16):
-            for start in range(0, len(queries), step):
-                written = self.writer.generate(
-                    queries[start : start + step],
-                    query_mask[start : start + step],
-                    response_tokens=task.response_tokens,
-                    temperature=task.temperature,
-                    generator=generator,
-                    samples_per_query=count,
-                )
-                draws = self._draws(written.tokens, written.logprobs)
-                drawn += [draws[i : i + count] for i in range(0, len(draws), count)]
+        for start in range(0, len(queries), step):
+            written = self.writer.generate(
+                queries[start : start + step],
+                query_mask[start : start + step],
+                response_tokens=task.response_tokens,
+                temperature=task.temperature,
+                generator=generator,
+                samples_per_query=count,
+            )
+            draws = self._draws(written.tokens, written.logprobs)
+            drawn += [draws[i : i + count] for i in range(0, len(draws), count)]
         return drawn
 
     def _draws(self, tokens: Tensor, logprobs: Tensor) -> list[SampleDraw]:

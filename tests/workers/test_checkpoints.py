@@ -196,7 +196,7 @@ def test_an_optimizer_goes_on_bit_for_bit(store: CheckpointStore, kind: type[TFA
         for _ in range(times):
             loss = sum(((i + 2) * p.square().sum() for i, p in enumerate(params.values())), torch.zeros(()))
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
 
     params, optimizer = build()
