@@ -66,7 +66,8 @@ def _validation(request: Request, error: Exception) -> Response:
 
 
 def _database(request: Request, error: Exception) -> Response:
-    log.error("database_unreachable", error=str(error))
+    assert isinstance(error, OperationalError)
+    log.error("database_unreachable", error=str(error.orig))  # without the statement: it may hold what people typed
     return answer(request, UnavailableError("The database does not answer just now. Nothing was saved: try again."))
 
 
