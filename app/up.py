@@ -23,6 +23,8 @@ from app.settings import Settings
 from app.supervisor import Stopped, Supervisor
 
 READY_CHECK_SECONDS = 1.0
+POSTGRES_START_SECONDS = 600.0
+"""After a crash it first replays its log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ class UpOptions:
     preset: str = welcome.DEFAULT_PRESET
     """Hyperparameters of the run that is created if there is none."""
     ready_file: Path | None = None
-    """Written once a comparison can be labeled; mode 0600, for it holds a token."""
+    """Written once a comparison can be labeled, removed at the end; mode 0600, for it holds a token."""
     verbose: bool = False
     """Show all that the children log instead of errors only."""
 
@@ -58,8 +60,7 @@ def up(options: UpOptions) -> int:
 
 
 def _supervise(options: UpOptions, settings: Settings) -> None:
-    if options.ready_file is not None:
-        options.ready_file.unlink(missing_ok=True)
+    _remove_ready_file(options)
     supervisor = Supervisor(settings.home / "logs", say, verbose=options.verbose)
     with _stopped_by_signals(supervisor):
         try:
@@ -68,6 +69,7 @@ def _supervise(options: UpOptions, settings: Settings) -> None:
         except Stopped:
             say("Stopping; the trainer ends its job first. Ctrl-C again stops at once, and costs that job.")
         finally:
+            _remove_ready_file(options)
             _stop(supervisor)
     say("Stopped.")
 
@@ -93,7 +95,7 @@ def _start_servers(supervisor: Supervisor, settings: Settings) -> None:
         say("Starting PostgreSQL")
         postgres.prepare()
         supervisor.start(postgres.child())
-        supervisor.wait("postgres", postgres.is_ready)
+        supervisor.wait("postgres", postgres.is_ready, POSTGRES_START_SECONDS)
         postgres.ensure_database()
     if settings.broker_url is None:
         say("Starting Valkey")
@@ -165,6 +167,11 @@ def write_ready_file(path: Path, greeting: welcome.Welcome) -> None:
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         json.dump({name: str(value) for name, value in asdict(greeting).items()}, out)
     fresh.replace(path)
+
+
+def _remove_ready_file(options: UpOptions) -> None:
+    if options.ready_file is not None:
+        options.ready_file.unlink(missing_ok=True)
 
 
 def _greet(greeting: welcome.Welcome) -> None:

@@ -19,6 +19,25 @@ from tests.tiny import save_tiny_model
 COMMAND = (sys.executable, "-P", "-c", "from app.cli import main; main()")
 
 
+MARKS = {
+    "bin/postgres": "postgres",
+    "valkey-server": "valkey",
+    "uvicorn": "web",
+    "workers.control": "control",
+    "workers.tasks": "trainer",
+    " beat ": "tick",
+}
+"""What in its command line betrays each part."""
+
+
+def command_line(process: psutil.Process) -> str:
+    """The command line, empty if the process has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return ""
+
+
 class RunningPrefloop:
     """`prefloop up` on a tiny model, in a home folder of its own.
 
@@ -36,6 +55,7 @@ class RunningPrefloop:
             save_tiny_model(model)
         facts = {"PREFLOOP_HOME": str(home), "PREFLOOP_PORT": str(port), "OMP_NUM_THREADS": "1"}
         up = ("up", f"--model={model}", f"--ready-file={self.ready_file}", *words)
+        self.ready_file.unlink(missing_ok=True)  # that of a killed start
         self.log = home / "terminal.txt"
         with self.log.open("w") as out:
             self.process = subprocess.Popen(
@@ -61,13 +81,9 @@ class RunningPrefloop:
 
     def children(self) -> dict[str, psutil.Process]:
         """The processes it supervises, by name."""
-        found: dict[str, psutil.Process] = {}
-        for process in psutil.Process(self.process.pid).children():
-            line = " ".join(process.cmdline())
-            marks = {"valkey-server": "valkey", "bin/postgres": "postgres", "uvicorn": "web", " beat ": "tick"}
-            marks |= {"workers.control": "control", "workers.tasks": "trainer"}
-            found |= {name: process for mark, name in marks.items() if mark in line}
-        return found
+        parts = psutil.Process(self.process.pid).children()
+        lines = {part: command_line(part) for part in parts}
+        return {name: part for part, line in lines.items() for mark, name in MARKS.items() if mark in line}
 
     def stop(self, seconds: float = 200.0) -> int:
         """Ctrl-C; the exit code."""

@@ -43,7 +43,7 @@ def running(home: Path, port: int) -> Iterator[RunningPrefloop]:
 def refusal(home: Path, *words: str, port: int = 0) -> str:
     """What a start that must fail says."""
     environment = {**os.environ, "PREFLOOP_HOME": str(home), "PREFLOOP_PORT": str(port or free_port())}
-    failed = subprocess.run((*COMMAND, "up", *words), env=environment, capture_output=True, text=True, timeout=60)
+    failed = subprocess.run((*COMMAND, "up", *words), env=environment, capture_output=True, text=True, timeout=180)
     assert failed.returncode == 1, failed.stderr
     assert "Traceback" not in failed.stderr
     return failed.stderr.strip().splitlines()[-1]
@@ -101,6 +101,7 @@ class TestEnd:
             assert again.ready()["run_id"] == first["run_id"]
             assert time.monotonic() - began < 30
             assert again.stop() == 0
+            assert not again.ready_file.exists()
 
     def test_kill_9_leaves_no_part_behind_and_does_not_hinder_the_next_start(self, home: Path, port: int) -> None:
         with RunningPrefloop(home, port) as killed:
