@@ -154,7 +154,7 @@ class Supervisor:
         """Start a child and keep it running from now on."""
         self._running.append(_Running(child, self._log_dir))
 
-    def wait(self, name: str, is_ready: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait(self, name: str, is_ready: Callable[[], bool], seconds: float = 180.0) -> None:
         """Poll until `is_ready`.
 
         Raises: UnavailableError if the child keeps dying or takes longer than `seconds`.

@@ -62,7 +62,7 @@ class RunningPrefloop:
                 (*command, *up), env={**os.environ, **facts}, cwd=home, stdout=out, stderr=subprocess.STDOUT
             )
 
-    def ready(self, seconds: float = 120.0) -> dict[str, str]:
+    def ready(self, seconds: float = 300.0) -> dict[str, str]:
         """What the ready file says, once it is there."""
         until = time.monotonic() + seconds
         while not self.ready_file.exists():

@@ -23,8 +23,8 @@ APP_FLOORS = {
     0: {"settings", "errors", "quality", "hparams", "resources", "launch"},
 }
 WORKER_FLOORS = {
-    4: {"tasks", "handlers", "control", "cli"},
-    3: {"data", "tracking", "celery_app", "fencing", "plan", "loop", "heartbeat", "work", "workshop"},
+    4: {"tasks", "handlers", "control", "evaluation", "cli"},
+    3: {"data", "tracking", "celery_app", "fencing", "plan", "loop", "heartbeat", "work", "workshop", "judges"},
     1: {"nets"},
     0: {"rlhf"},
 }
