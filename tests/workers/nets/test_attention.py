@@ -1,0 +1,39 @@
+"""Grouped attention against a loop over heads and tokens."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from workers.nets.attention import grouped_attention
+
+
+def slow_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
+    b, h, t, d = query.shape
+    per_group = h // key.shape[1]
+    out = torch.zeros(b, t, h, d)
+    for row in range(b):
+        for head in range(h):
+            for token in range(t):
+                seen = allowed[row, 0, token].nonzero().flatten()
+                keys, values = key[row, head // per_group, seen], value[row, head // per_group, seen]
+                weights = (keys @ query[row, head, token] / d**0.5).exp()
+                out[row, token, head] = weights / weights.sum() @ values
+    return out
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_grouped_attention_is_attention(groups: int, kind: str) -> None:
+    torch.manual_seed(groups)
+    query, key, value = torch.randn(2, 4, 3, 8), torch.randn(2, groups, 5, 8), torch.randn(2, groups, 5, 8)
+    allowed = torch.ones(2, 1, 3, 5, dtype=torch.bool).tril(2)
+    allowed[1, ..., 0] = False
+    mask = allowed if kind == "bool" else torch.zeros(2, 1, 3, 5).masked_fill(~allowed, -1e30)
+    mixed, _ = grouped_attention(nn.Identity(), query, key, value, mask)
+    torch.testing.assert_close(mixed, slow_attention(query, key, value, allowed))
+
+
+def test_options_that_change_the_result_are_refused() -> None:
+    x = torch.zeros(1, 1, 1, 2)
+    with pytest.raises(ValueError, match="attention with softcap is not supported"):
+        grouped_attention(nn.Identity(), x, x, x, None, softcap=30.0)

@@ -1,0 +1,118 @@
+"""Samples are exact: their log-probabilities, their frequencies, their independence of padding and prefix sharing."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.workers.nets.tiny import VOCABULARY, padded_queries, random_ids, tiny_language_model
+from workers.nets.generation import Generated, generate, sample
+from workers.nets.language_model import LanguageModel
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def write(
+    model: LanguageModel, queries: Tensor, mask: Tensor, *, k: int = 1, temperature: float = 0.7, r: int = 6
+) -> Generated:
+    return generate(
+        model,
+        queries,
+        mask,
+        response_tokens=r,
+        temperature=temperature,
+        generator=seeded(),
+        samples_per_query=k,
+        read_value=lambda hidden: hidden[:, 0],
+    )
+
+
+def test_logprobs_and_values_are_those_of_one_full_forward_pass_per_text(language_model: LanguageModel) -> None:
+    queries, mask = padded_queries()
+    written = write(language_model, queries, mask, k=2)
+    assert written.tokens.shape == written.logprobs.shape == (6, 6)
+    assert written.values is not None
+    for row in range(6):
+        query = queries[row // 2][mask[row // 2]]
+        text = torch.cat([query, written.tokens[row]]).unsqueeze(0)
+        hidden = language_model.hidden(text, torch.ones_like(text).bool())[0, len(query) - 1 : -1]
+        expected = (language_model.logits(hidden) / 0.7).log_softmax(dim=-1)
+        expected = expected.gather(1, written.tokens[row].unsqueeze(1)).squeeze(1)
+        torch.testing.assert_close(written.logprobs[row], expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(written.values[row], hidden[:, 0], atol=1e-4, rtol=1e-4)
+
+
+def test_padding_does_not_change_what_is_written(language_model: LanguageModel) -> None:
+    query = random_ids(1, 4, seed=1)
+    plain = write(language_model, query, torch.ones(1, 4).bool())
+    padded = write(language_model, torch.cat([random_ids(1, 3), query], dim=1), (torch.arange(7) >= 3).unsqueeze(0))
+    assert torch.equal(plain.tokens, padded.tokens)
+    torch.testing.assert_close(plain.logprobs, padded.logprobs, atol=1e-5, rtol=1e-5)
+
+
+def test_samples_of_one_query_are_those_of_its_copies(language_model: LanguageModel) -> None:
+    queries, mask = padded_queries()
+    shared = write(language_model, queries, mask, k=3)
+    copied = write(language_model, queries.repeat_interleave(3, dim=0), mask.repeat_interleave(3, dim=0))
+    assert torch.equal(shared.tokens, copied.tokens)
+    assert len({tuple(row) for row in shared.tokens.tolist()}) > 3, "the samples of a query differ"
+
+
+def test_the_generator_alone_decides(language_model: LanguageModel) -> None:
+    queries, mask = padded_queries()
+    assert torch.equal(*(write(language_model, queries, mask).tokens for _ in range(2)))
+
+
+def test_what_was_written_may_be_trained_on(language_model: LanguageModel) -> None:
+    queries, mask = padded_queries()
+    written = write(language_model, queries, mask)
+    weight = torch.ones(VOCABULARY, 1, requires_grad=True)
+    (torch.nn.functional.embedding(written.tokens, weight).squeeze(-1) * written.logprobs).sum().backward()
+    assert weight.grad is not None
+
+
+def test_autocast_around_it_leaves_no_cast_without_gradient_behind() -> None:
+    model = tiny_language_model("llama")
+    queries, mask = padded_queries()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        write(model, queries, mask)
+        model.hidden(queries, mask).float().sum().backward()
+    assert all(parameter.grad is not None for block in model.blocks for parameter in block.parameters())
+
+
+def test_frozen_weights_stay_frozen() -> None:
+    model = tiny_language_model("gpt2")
+    model.blocks[0].requires_grad_(False)
+    write(model, *padded_queries())
+    assert not any(parameter.requires_grad for parameter in model.blocks[0].parameters())
+    assert all(parameter.requires_grad for parameter in model.blocks[1].parameters())
+
+
+def test_frequencies_are_the_probabilities() -> None:
+    logits = torch.tensor([0.0, 1.0, 2.0, -float("inf")])
+    n = 40_000
+    uniform = torch.rand(n, generator=seeded())
+    tokens, logprobs = sample(logits.expand(n, 4), 0.5, uniform)
+    expected = (logits / 0.5).softmax(dim=0)
+    counts = torch.bincount(tokens, minlength=4)
+    assert counts[3] == 0
+    torch.testing.assert_close(counts / n, expected, atol=4 * 0.5 / n**0.5, rtol=0)
+    torch.testing.assert_close(logprobs, expected.log()[tokens])
+
+
+def test_the_ends_of_the_unit_interval_hit_possible_tokens() -> None:
+    logits = torch.tensor([[-float("inf"), 3.0, 1.0, -float("inf")]]).expand(2, 4)
+    tokens, _ = sample(logits, 1.0, torch.tensor([0.0, 1 - 2**-24]))
+    assert tokens.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("bad", [{"temperature": 0.0}, {"r": 0}, {"k": 0}])
+def test_nonsense_is_refused(bad: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be positive"):
+        write(tiny_language_model("gpt2"), *padded_queries(), **bad)  # type: ignore[arg-type]
+
+
+def test_more_than_the_context_is_refused(language_model: LanguageModel) -> None:
+    with pytest.raises(ValueError, match="exceed the model's context of 40"):
+        write(language_model, *padded_queries(), r=35)

@@ -1,0 +1,197 @@
+"""Any causal language model of transformers, seen as a trunk that gives hidden states and a head that gives logits."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, Cache, PreTrainedModel
+
+from workers.nets.attention import GROUPED
+from workers.nets.precision import full_precision
+from workers.rlhf.masks import position_ids
+
+FINAL = -1
+"""The layer number of the output of the final norm."""
+PARITY_TOLERANCE = 1e-3
+"""Largest difference of logits from the model's own, relative to their largest; rounding stays far below."""
+
+
+class _EnoughError(Exception):
+    """Raised inside the trunk to leave it early."""
+
+
+class LanguageModel(nn.Module):
+    """A causal LM that never drops out and takes padding by mask.
+
+    A layer number n in 1..layers means the hidden state that n blocks have made; 0 means the embeddings; `FINAL` means
+    the output of the final norm, which the LM head reads.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, attention: str = GROUPED) -> None:
+        super().__init__()
+        model.set_attn_implementation(attention)
+        self.model = model.eval()
+        self.num_layers = int(model.config.num_hidden_layers)
+        self.width = int(model.config.hidden_size)
+        self.vocabulary = int(model.config.vocab_size)
+        self.context = int(getattr(model.config, "max_position_embeddings", 0)) or None
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        attention: str = GROUPED,
+    ) -> Self:
+        """Read a model from a local folder and check that this class computes the logits it computes by itself.
+
+        Raises: ValueError if it does not, as for models that rescale their logits or attend in unusual ways.
+        """
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device).eval()
+        probe = torch.arange(1, 9, device=device).unsqueeze(0)
+        with torch.inference_mode():
+            expected = model(probe).logits
+            loaded = cls(model, attention=attention)
+            error = (loaded.logits(loaded.hidden(probe, torch.ones_like(probe).bool())) - expected).abs().max()
+            tolerance = PARITY_TOLERANCE if dtype == torch.float32 else 100 * PARITY_TOLERANCE
+            if not error <= tolerance * expected.abs().max():
+                raise ValueError(
+                    f"{folder}: a {model.config.model_type} model is not supported (its logits come out different by "
+                    f"{error:.2g}); choose another one, such as GPT-2 or a Llama"
+                )
+        return loaded
+
+    def train(self, mode: bool = True) -> Self:
+        """Dropout stays off whatever `mode` is (Ziegler et al. 2019, section 2.2)."""
+        super().train(mode)
+        self.model.eval()
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def trunk(self) -> nn.Module:
+        """Everything below the LM head."""
+        trunk: nn.Module = self.model.base_model
+        return trunk
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks, lowest first."""
+        lists = (module for module in self.trunk.modules() if isinstance(module, nn.ModuleList))
+        return next(blocks for blocks in lists if len(blocks) == self.num_layers)
+
+    def layer_at(self, depth: float) -> int:
+        """The layer number at a fraction of the model's layers in (0, 1]; 1 is `FINAL`."""
+        if not 0 < depth <= 1:
+            raise ValueError(f"depth {depth} must lie in (0, 1]")
+        return FINAL if depth == 1 else max(1, min(self.num_layers, round(depth * self.num_layers)))
+
+    def hidden(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """Hidden states after the final norm.
+
+        Args:
+            input_ids: (b, t) int64; any id where the mask is False.
+            mask: (b, t) bool; True marks a real token. Padding may stand on either side.
+        Returns: (b, t, width) float; meaningless at padding.
+        Raises: ValueError if t exceeds the model's context.
+        """
+        return self.run_trunk(input_ids, causal_mask(mask), position_ids(mask))
+
+    def hidden_layers(self, input_ids: Tensor, mask: Tensor, layers: tuple[int, ...]) -> tuple[Tensor, ...]:
+        """Hidden states at several layers, computing no block above the highest of them.
+
+        Args: as in `hidden`; `layers` are layer numbers.
+        Returns: one (b, t, width) float per layer asked for, in that order.
+        Raises: ValueError if a layer number is out of range or t exceeds the model's context.
+        """
+        if wrong := [layer for layer in layers if not FINAL <= layer <= self.num_layers]:
+            raise ValueError(f"layers {wrong} must lie in [{FINAL}, {self.num_layers}]")
+        seen: dict[int, Tensor] = {}
+        with self._recording(layers, seen), suppress(_EnoughError):
+            seen[FINAL] = self.hidden(input_ids, mask)
+        return tuple(seen[layer] for layer in layers)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., width) hidden states after the final norm -> (..., v) logits.
+
+        Always in the weights' own precision: bfloat16 logits are off by several hundredths, as much as PPO moves them.
+        """
+        head: nn.Module = self.model.get_output_embeddings()
+        weight: Tensor = head.weight  # type: ignore[assignment]
+        with full_precision(weight.device):
+            logits: Tensor = head(hidden.to(weight.dtype))
+        return logits
+
+    def run_trunk(self, input_ids: Tensor, attend: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
+        """The trunk itself, for callers that keep keys and values in a cache.
+
+        Args:
+            input_ids: (b, t) int64.
+            attend: (b, 1, t, s) bool; True where token t may look at token s, the cached ones first.
+            positions: (b, t) int64.
+            cache: None keeps nothing.
+        Returns: (b, t, width) float.
+        Raises: ValueError if s exceeds the model's context.
+        """
+        if self.context is not None and attend.shape[-1] > self.context:
+            raise ValueError(
+                f"{attend.shape[-1]} tokens exceed the model's context of {self.context}: shorten query or response"
+            )
+        output = self.trunk(
+            input_ids=input_ids,
+            attention_mask=attend,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    @contextmanager
+    def _recording(self, layers: tuple[int, ...], seen: dict[int, Tensor]) -> Iterator[None]:
+        """Keep what the blocks are given, or give at the top, and leave the trunk when nothing more is asked for."""
+        wanted = {layer for layer in layers if layer != FINAL}
+        last = max(wanted, default=0) if FINAL not in layers else None
+
+        def keep(layer: int, state: Tensor) -> None:
+            seen[layer] = state
+            if layer == last:
+                raise _EnoughError
+
+        def before(layer: int) -> Any:
+            def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG001
+                keep(layer, args[0] if args else kwargs["hidden_states"])
+
+            return hook
+
+        def after(block: nn.Module, args: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001
+            keep(self.num_layers, output[0] if isinstance(output, tuple) else output)
+
+        handles = [
+            self.blocks[layer].register_forward_pre_hook(before(layer), with_kwargs=True)
+            for layer in wanted - {self.num_layers}
+        ]
+        if self.num_layers in wanted:
+            handles.append(self.blocks[-1].register_forward_hook(after))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def causal_mask(mask: Tensor) -> Tensor:
+    """(b, t) bool mask of real tokens -> (b, 1, t, t) bool; True where a token may look at another."""
+    t = mask.shape[1]
+    causal = torch.ones(t, t, dtype=torch.bool, device=mask.device).tril()
+    return causal & mask[:, None, None, :]

@@ -1,0 +1,119 @@
+"""The policy: a language model with a value head on the same trunk."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from workers.nets.generation import Generated, generate
+from workers.nets.language_model import LanguageModel, causal_mask
+from workers.nets.precision import full_precision
+from workers.rlhf import logprobs
+from workers.rlhf.masks import position_ids
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOutput:
+    """What the policy says of given responses. Position t tells of response token t, from what stands before it."""
+
+    logprobs: Tensor
+    """(b, r) float32, nats, at the temperature given."""
+    values: Tensor
+    """(b, r) float32; the expected return."""
+    entropy: Tensor | None
+    """(b, r) float32, nats per token, without gradient; None unless asked for."""
+
+
+class Policy(nn.Module):
+    """Language model and scalar value head on one trunk; the head starts at zero (Ziegler et al. 2019, section 2.2)."""
+
+    def __init__(self, language_model: LanguageModel, *, frozen_layers: int = 0) -> None:
+        """Take over `language_model`.
+
+        Args:
+            frozen_layers: this many of the lowest blocks, and the embeddings, are not trained. Where the LM head is
+                tied to the embeddings it is not trained either.
+        Raises: ValueError if that leaves no block to train.
+        """
+        super().__init__()
+        self.language_model = language_model
+        self.value_head = nn.Linear(language_model.width, 1, device=language_model.device)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        if not 0 <= frozen_layers < language_model.num_layers:
+            raise ValueError(f"frozen_layers {frozen_layers} must lie in [0, {language_model.num_layers})")
+        if frozen_layers:
+            self._freeze(frozen_layers)
+
+    def forward(
+        self,
+        queries: Tensor,
+        query_mask: Tensor,
+        responses: Tensor,
+        *,
+        temperature: float,
+        with_entropy: bool = False,
+    ) -> PolicyOutput:
+        """Log-probabilities and values of responses as sampled; the heads run on the response's positions only.
+
+        Args:
+            queries: (b, q) int64, left-padded.
+            query_mask: (b, q) bool; True marks a real token.
+            responses: (b, r) int64, before truncation: every token counts.
+            temperature: positive; divides the logits.
+            with_entropy: entropy costs another pass over the vocabulary.
+        """
+        r = responses.shape[1]
+        hidden = self.response_hidden(queries, query_mask, responses)
+        logits = self.language_model.logits(hidden)
+        entropy = None
+        if with_entropy:
+            with torch.no_grad():
+                entropy = logprobs.entropy(logits, temperature)
+        return PolicyOutput(
+            logprobs=logprobs.gather_logprobs(logits, responses, temperature),
+            values=self.read_value(hidden.reshape(-1, hidden.shape[-1])).view(-1, r),
+            entropy=entropy,
+        )
+
+    def response_hidden(self, queries: Tensor, query_mask: Tensor, responses: Tensor) -> Tensor:
+        """(b, r, width) hidden states before each response token, after the final norm; arguments as in `forward`."""
+        before = responses[:, :-1]  # nothing is predicted from the last token
+        ids = torch.cat([queries, before], dim=1)
+        mask = torch.cat([query_mask, torch.ones_like(before, dtype=torch.bool)], dim=1)
+        hidden = self.language_model.run_trunk(ids, causal_mask(mask), position_ids(mask))
+        return hidden[:, -responses.shape[1] :]
+
+    def read_value(self, hidden: Tensor) -> Tensor:
+        """(n, width) hidden states -> (n,) float32 values."""
+        with full_precision(hidden.device):
+            values: Tensor = self.value_head(hidden.float()).squeeze(-1)
+        return values
+
+    def generate(
+        self,
+        queries: Tensor,
+        query_mask: Tensor,
+        *,
+        response_tokens: int,
+        temperature: float,
+        generator: torch.Generator,
+        samples_per_query: int = 1,
+    ) -> Generated:
+        """Sample responses with log-probabilities and values; see `generation.generate`."""
+        return generate(
+            self.language_model,
+            queries,
+            query_mask,
+            response_tokens=response_tokens,
+            temperature=temperature,
+            generator=generator,
+            samples_per_query=samples_per_query,
+            read_value=self.read_value,
+        )
+
+    def _freeze(self, layers: int) -> None:
+        model = self.language_model.model
+        embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+        for module in (*embeddings, *self.language_model.blocks[:layers]):
+            module.requires_grad_(False)

@@ -1,0 +1,131 @@
+"""The reward model: a language model's trunk and a scalar head on one pooled hidden state."""
+
+from collections.abc import Sequence
+from math import sqrt
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from app.hparams import Pooling
+from workers.nets.language_model import FINAL, LanguageModel
+from workers.nets.precision import full_precision
+
+
+class Read(NamedTuple):
+    """Which hidden state a head sees."""
+
+    layer: int = FINAL
+    """Layer number, as in LanguageModel."""
+    pooling: Pooling = Pooling.LAST
+
+
+class RewardModel(nn.Module):
+    """score = gain * head(features) + bias, in float32.
+
+    The head's weight starts at N(0, 1 / (width + 1)) and its bias at 0; gain and bias give the scores their scale
+    (Ziegler et al. 2019, section 2.2; lm-human-preferences rewards.py).
+    """
+
+    feature_mean: Tensor
+    feature_std: Tensor
+
+    def __init__(
+        self,
+        trunk: LanguageModel,
+        *,
+        read: Read = Read(),  # noqa: B008 - an immutable tuple
+        frozen: bool,
+        generator: torch.Generator,
+    ) -> None:
+        """Put a fresh head on `trunk`.
+
+        Args:
+            trunk: a copy of the reference for this model alone; where `frozen`, it may be the reference itself.
+            read: what the head sees.
+            frozen: the trunk is not trained. Its parameters are left as they are, since others may share them; the
+                features carry no gradient.
+            generator: draws the head's weight; on the CPU.
+        """
+        super().__init__()
+        self.trunk = trunk
+        self.read = read
+        self.frozen = frozen
+        width, device = trunk.width, trunk.device
+        self.head = nn.Linear(width, 1, device=device)
+        with torch.no_grad():
+            self.head.weight.copy_(torch.randn(1, width, generator=generator) / sqrt(width + 1))
+            self.head.bias.zero_()
+        self.gain = nn.Parameter(torch.ones((), device=device))
+        self.bias = nn.Parameter(torch.zeros((), device=device))
+        self.register_buffer("feature_mean", torch.zeros(width, device=device))
+        self.register_buffer("feature_std", torch.ones(width, device=device))
+
+    def forward(self, queries: Tensor, query_mask: Tensor, responses: Tensor, response_mask: Tensor) -> Tensor:
+        """Scores of truncated responses.
+
+        Args:
+            queries: (n, q) int64, left-padded.
+            query_mask: (n, q) bool; True marks a real token.
+            responses: (n, r) int64, truncated and right-padded.
+            response_mask: (n, r) bool; True marks a kept token.
+        Returns: (n,) float32.
+        """
+        ids, mask = torch.cat([queries, responses], dim=1), torch.cat([query_mask, response_mask], dim=1)
+        return self.score_features(self.features(ids, mask))
+
+    def features(self, input_ids: Tensor, mask: Tensor) -> Tensor:
+        """What the head sees; with a frozen trunk it never changes, so it may be computed once and kept.
+
+        Args:
+            input_ids: (n, t) int64, query and response.
+            mask: (n, t) bool; True marks a real token, at least one per row.
+        Returns: (n, width) float32, without gradient where the trunk is frozen.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            return pooled_features(self.trunk, input_ids, mask, [self.read])[0]
+
+    def score_features(self, features: Tensor) -> Tensor:
+        """(n, width) features -> (n,) float32 scores."""
+        with full_precision(features.device):
+            standard = (features - self.feature_mean) / self.feature_std
+            raw: Tensor = self.head(standard).squeeze(-1)
+        return self.gain * raw + self.bias
+
+    @torch.no_grad()
+    def standardise(self, features: Tensor) -> None:
+        """From now on shift and scale features so that these (n, width), n >= 2, have mean 0 and deviation 1."""
+        std, mean = torch.std_mean(features, dim=0, correction=0)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std.clamp(min=1e-6))
+
+    def head_state_dict(self) -> dict[str, Tensor]:
+        """All that a frozen trunk leaves to save: head, gain, bias and the features' scale."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("trunk.")}
+
+    def load_head_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take over what `head_state_dict` gave. Raises: ValueError if something is missing or too much."""
+        if state.keys() != self.head_state_dict().keys():
+            raise ValueError(f"expected {sorted(self.head_state_dict())}, got {sorted(state)}")
+        self.load_state_dict(state, strict=False)
+
+
+def pooled_features(trunk: LanguageModel, input_ids: Tensor, mask: Tensor, reads: Sequence[Read]) -> list[Tensor]:
+    """The features of several heads from one pass, which ends at the highest layer that is read.
+
+    Args:
+        input_ids: (n, t) int64.
+        mask: (n, t) bool; True marks a real token, at least one per row.
+    Returns: one (n, width) float32 for each of `reads`.
+    """
+    layers = tuple(dict.fromkeys(read.layer for read in reads))
+    states = dict(zip(layers, trunk.hidden_layers(input_ids, mask, layers), strict=True))
+    return [_pool(states[read.layer].float(), mask, read.pooling) for read in reads]
+
+
+def _pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:
+    if pooling is Pooling.MEAN:
+        return states.masked_fill(~mask.unsqueeze(-1), 0).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+    t = mask.shape[1]
+    last = (torch.arange(t, device=mask.device) * mask).argmax(dim=1)
+    return states[torch.arange(len(states), device=mask.device), last]
