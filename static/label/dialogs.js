@@ -33,6 +33,10 @@ export function stopTheLine(pull, kept = "") {
   dialog.querySelector("textarea").value = kept;
 }
 
+for (const button of document.querySelectorAll("[data-cancel]")) { // no submit button: Enter must not mean Cancel
+  button.addEventListener("click", () => button.closest("dialog").close(""));
+}
+
 function ask(dialog, answered) {
   const form = dialog.querySelector("form");
   form.reset();

@@ -1,6 +1,6 @@
 // What is on the screen. Decides nothing.
 
-const LEAD_WORDS = 7;
+const LEAD_WORDS = 5;
 
 const byId = (id) => document.getElementById(id);
 const cards = [...document.querySelectorAll(".card")];
@@ -16,6 +16,7 @@ export function showComparison(lease) {
     card.querySelector(".sample").textContent = lease.samples[place].text;
   });
   setTools(true);
+  scrollTo({ top: 0, behavior: "instant" }); // on a phone the last answer may have been far down
 }
 
 export function showEmpty(reason) {
