@@ -1,0 +1,195 @@
+"""Pooled hidden states of the reference, computed once per sample and kept on disk.
+
+A frozen reward model sees a sample only through these, so refitting one takes seconds however often labels come in.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from workers.nets.language_model import LanguageModel
+from workers.nets.precision import autocast
+from workers.nets.reward_model import Read, pooled_features
+from workers.nets.tokenizer import PAD_ID
+from workers.safetensors_writer import write_safetensors
+
+ROWS = 32
+"""Samples per forward pass."""
+MAX_BYTES = 2 * 2**30
+KEY_BYTES = 32
+
+
+class EncodedSample(NamedTuple):
+    """One sample as the reward model reads it."""
+
+    query: tuple[int, ...]
+    """Token ids."""
+    response: tuple[int, ...]
+    """Token ids that were kept."""
+
+    @property
+    def key(self) -> bytes:
+        """32 bytes that equal tokens alone share."""
+        return hashlib.sha256(repr((self.query, self.response)).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedComparison:
+    """One label: k samples of one prompt, and which was picked."""
+
+    prompt: str
+    """Names the prompt; what shares it is held out together."""
+    query: tuple[int, ...]
+    """Token ids."""
+    responses: tuple[tuple[int, ...], ...]
+    """Kept token ids of each sample."""
+    best: int
+    """Index of the sample picked."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.best < len(self.responses):
+            raise ValueError(f"best {self.best} must lie in [0, {len(self.responses)}), the samples compared")
+
+    @property
+    def samples(self) -> list[EncodedSample]:
+        """Its k samples."""
+        return [EncodedSample(self.query, response) for response in self.responses]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaddedSamples:
+    """Samples of different lengths as one batch."""
+
+    queries: Tensor
+    """(n, q) int64, left-padded."""
+    query_mask: Tensor
+    """(n, q) bool."""
+    responses: Tensor
+    """(n, r) int64, right-padded."""
+    response_mask: Tensor
+    """(n, r) bool."""
+
+
+def pad(samples: Sequence[EncodedSample], device: torch.device) -> PaddedSamples:
+    """Samples as a batch. Raises: ValueError if a query or response is empty."""
+    if empty := [i for i, sample in enumerate(samples) if not sample.query or not sample.response]:
+        raise ValueError(f"samples {empty} have no query or no response")
+    queries, query_mask = _padded([sample.query[::-1] for sample in samples])
+    responses, response_mask = _padded([sample.response for sample in samples])
+    return PaddedSamples(
+        queries=queries.flip(1).to(device),
+        query_mask=query_mask.flip(1).to(device),
+        responses=responses.to(device),
+        response_mask=response_mask.to(device),
+    )
+
+
+def batches(samples: Sequence[EncodedSample], rows: int = ROWS) -> Iterator[list[int]]:
+    """Indices of the samples in batches of similar length, so that little of a batch is padding."""
+    order = sorted(range(len(samples)), key=lambda i: len(samples[i].query) + len(samples[i].response))
+    for start in range(0, len(order), rows):
+        yield order[start : start + rows]
+
+
+def compute_features(
+    trunk: LanguageModel, samples: Sequence[EncodedSample], reads: Sequence[Read], *, bf16: bool
+) -> Tensor:
+    """(n, len(reads), width) float32 on the CPU: what heads with these reads see, from one pass per sample."""
+    features = torch.empty(len(samples), len(reads), trunk.width)
+    with torch.inference_mode():
+        for rows in batches(samples):
+            padded = pad([samples[i] for i in rows], trunk.device)
+            ids = torch.cat([padded.queries, padded.responses], dim=1)
+            mask = torch.cat([padded.query_mask, padded.response_mask], dim=1)
+            with autocast(trunk.device, bf16):
+                pooled = pooled_features(trunk, ids, mask, reads)
+            features[rows] = torch.stack(pooled, dim=1).cpu()
+    return features
+
+
+class FeatureCache:
+    """Features by sample, in shards below one folder; shards are mapped, so memory follows use.
+
+    The oldest shards go when the folder outgrows `max_bytes`. Losing any of it costs time only.
+    """
+
+    def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._index: dict[Path, dict[bytes, Tensor]] = {}
+
+    def features(
+        self,
+        trunk: LanguageModel,
+        reference_digest: str,
+        samples: Sequence[EncodedSample],
+        reads: Sequence[Read],
+        *,
+        bf16: bool = False,
+    ) -> Tensor:
+        """(n, len(reads), width) float32 on the CPU, as `compute_features`; only new samples are computed.
+
+        Args:
+            trunk: the reference whose weights `reference_digest` names.
+        """
+        folder = self._folder / _space(reference_digest, reads, bf16)
+        known = self._index.setdefault(folder, {})
+        keys = [sample.key for sample in samples]
+        if any(key not in known for key in keys):
+            known |= _read_shards(folder)
+        fresh = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in known}
+        if fresh:
+            computed = compute_features(trunk, list(fresh.values()), reads, bf16=bf16)
+            known |= dict(zip(fresh, computed, strict=True))
+            self._write_shard(folder, list(fresh), computed)
+        return torch.stack([known[key] for key in keys])
+
+    def _write_shard(self, folder: Path, keys: Sequence[bytes], features: Tensor) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(-1, KEY_BYTES)
+        name = uuid.uuid4().hex
+        written = folder / f".{name}.tmp"
+        write_safetensors(written, {"keys": rows, "features": features})
+        written.rename(folder / f"{name}.safetensors")
+        self._trim()
+
+    def _trim(self) -> None:
+        shards = sorted(self._folder.glob("*/*"), key=lambda path: path.stat().st_mtime)
+        excess = sum(path.stat().st_size for path in shards) - self._max_bytes
+        for path in shards:
+            if excess <= 0:
+                return
+            excess -= path.stat().st_size
+            path.unlink(missing_ok=True)
+            self._index.clear()
+
+
+def _space(reference_digest: str, reads: Sequence[Read], bf16: bool) -> str:
+    """Folder of all features that mean the same."""
+    meaning = repr((reference_digest, [(read.layer, read.pooling.value) for read in reads], bf16))
+    return hashlib.sha256(meaning.encode()).hexdigest()[:32]
+
+
+def _read_shards(folder: Path) -> dict[bytes, Tensor]:
+    found: dict[bytes, Tensor] = {}
+    for path in folder.glob("*.safetensors"):
+        try:
+            shard = load_file(path)
+        except (OSError, SafetensorError):  # trimmed by another process, or cut short by a crash
+            continue
+        found |= zip((row.tobytes() for row in shard["keys"].numpy()), shard["features"], strict=True)
+    return found
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[PAD_ID] * (longest - len(row))] for row in rows])
+    return ids, torch.arange(longest) < torch.tensor([len(row) for row in rows]).unsqueeze(1)
