@@ -21,7 +21,13 @@ POOL_SIZE = 40
 
 def make_engine(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
     """An engine for PostgreSQL that survives a restart of the server."""
-    return create_engine(url, pool_size=pool_size, max_overflow=5, pool_pre_ping=True)
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=5,
+        pool_pre_ping=True,
+        connect_args={"options": "-c timezone=UTC"},  # times come back in UTC, whatever the server's own zone is
+    )
 
 
 def make_session_factory(engine: Engine, sender: Sender | None = None) -> SessionFactory:

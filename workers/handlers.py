@@ -56,7 +56,7 @@ def score(work: Work) -> None:
     scores: list[float] = []
     if plan is not None and plan.samples:
         scores = work.workshop.scores(
-            plan.policy, plan.reward, plan.task, [(one.prompt, one.token_ids) for one in plan.samples]
+            plan.policy, plan.reward, [(one.prompt, one.token_ids) for one in plan.samples], plan.task
         )
     with work.transaction() as session:
         if plan is not None:
@@ -99,8 +99,7 @@ def train_policy(work: Work) -> None:
     trainer = work.workshop.trainer(plan)
     stats = _updates(work, plan, trainer)
     if not stats:
-        with work.transaction() as session:
-            fencing.give_back(session, work.claim)
+        _leave(work)
         return
     result = PPOResult(
         state_digest=work.workshop.save_state(trainer),
@@ -126,20 +125,29 @@ HANDLERS: dict[JobKind, Callable[[Work], None]] = {
 }
 
 
+def _leave(work: Work) -> None:
+    """End a job that may not start an update: for another worker if this one is stopping, else for good."""
+    with work.transaction() as session:
+        if work.should_stop():
+            fencing.give_back(session, work.claim)
+        else:  # paused or the cord is pulled: the loop starts another job once it may
+            fencing.finish(session, work.claim, {"updates": 0})
+
+
 def _scores_of(work: Work, plan: SamplePlan, sampled: Sequence[SampledPrompt]) -> dict[int, list[float]]:
     if plan.reward is None or not sampled:
         return {}
     flat = [
         (plan.prompts[one.prompt].text, tuple(draw.tokens[: draw.kept_tokens])) for one in sampled for draw in one.draws
     ]
-    scores = iter(work.workshop.scores(plan.policy, plan.reward, plan.task, flat))
+    scores = iter(work.workshop.scores(plan.policy, plan.reward, flat, plan.task))
     return {one.prompt: [next(scores) for _ in one.draws] for one in sampled}
 
 
 def _updates(work: Work, plan: PPOPlan, trainer: PPOTrainer) -> list[dict[str, float]]:
     """One update after another until time, labels, a pause, the cord or the worker's end says stop."""
     reference = work.workshop.reference(plan.reference)
-    scorer = work.workshop.scorer(plan.reference, plan.reward)
+    scorer = work.workshop.reward_model(plan.reference, plan.reward)
     stats: list[dict[str, float]] = []
     started = time.monotonic()
     while len(stats) < plan.updates and time.monotonic() - started < JOB_SECONDS and not work.should_stop():

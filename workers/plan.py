@@ -23,10 +23,13 @@ from app.models import (
     SamplePurpose,
     SampleScore,
 )
-from workers import loop
+from workers import loop, tracking
 
 UNORDERED = (JobKind.GENERATE,)
 """Kinds that people ask for; the loop does not wait for them."""
+
+NOTE_SECONDS = 10
+"""Between two points of the figures that follow the clock."""
 
 
 def advance(session: Session, run_id: UUID) -> list[loop.Action]:
@@ -42,10 +45,19 @@ def advance(session: Session, run_id: UUID) -> list[loop.Action]:
     run.labels_usable = state.training_labels
     run.labels_required = loop.required_now(state, hparams)
     run.waiting_for = loop.waiting_for(state, hparams)
+    _note(session, run, state)
     actions = loop.next_actions(state, hparams)
     for action in actions:
         apply(session, run, action)
     return actions
+
+
+def _note(session: Session, run: Run, state: loop.RunState) -> None:
+    """Queue and schedule over time, by seconds since the run was created; looks within one interval overwrite."""
+    age = session.scalar(select(func.extract("epoch", func.clock_timestamp() - Run.created_at)).where(Run.id == run.id))
+    step = int(age or 0) // NOTE_SECONDS * NOTE_SECONDS
+    stats = {"queue/ready": float(state.fresh_ready), "labels/required": float(run.labels_required)}
+    tracking.record(session, run.id, step, stats)
 
 
 def read_state(session: Session, run: Run) -> loop.RunState:

@@ -6,8 +6,9 @@ plans say which files they need.
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +16,11 @@ from transformers import PreTrainedTokenizerBase
 
 from app.errors import ConflictError
 from app.hparams import TaskHParams
+from workers import reward_trainer
 from workers.checkpoints import CheckpointStore, pack_optimizer, unpack_optimizer
 from workers.data.common import PolicyFiles, RewardFiles
 from workers.data.policy import PPOPlan
-from workers.data.reward import RewardPlan
+from workers.data.reward import LabeledComparison, RewardPlan
 from workers.data.samples import SamplePlan
 from workers.models import ensure_base_model, weights_digest
 from workers.nets import precision
@@ -26,7 +28,10 @@ from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.reward_model import RewardModel
 from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
-from workers.ppo_trainer import PPOTrainer, Progress, Scorer
+from workers.ppo_trainer import PPOTrainer, Progress
+from workers.reward_features import EncodedComparison, EncodedSample, FeatureCache
+from workers.reward_trainer import RewardData, Trunk
+from workers.reward_tuning import score_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, sample_comparisons, sample_once
 
 POLICY_KIND, STATE_KIND, REWARD_KIND = "policy", "training_state", "reward_model"
@@ -40,6 +45,7 @@ class Reference:
     digest: str
     policy: Policy
     tokenizer: PreTrainedTokenizerBase
+    _terminators: dict[str | None, Tensor] = field(default_factory=dict)
 
     def encode(self, texts: Sequence[str], task: TaskHParams) -> tuple[Tensor, Tensor]:
         """(b, q) int64 ids and bool mask of prompts, left-padded."""
@@ -49,8 +55,11 @@ class Reference:
 
     def terminators(self, task: TaskHParams) -> Tensor:
         """(t,) int64 ids that end a response; none where the task has no terminator."""
-        ids = [] if task.terminator is None else terminator_ids(self.tokenizer, task.terminator)
-        return torch.tensor(ids, dtype=torch.int64, device=self.policy.language_model.device)
+        if task.terminator not in self._terminators:  # the tokenizer is asked for each token of its vocabulary
+            ids = [] if task.terminator is None else terminator_ids(self.tokenizer, task.terminator)
+            device = self.policy.language_model.device
+            self._terminators[task.terminator] = torch.tensor(ids, dtype=torch.int64, device=device)
+        return self._terminators[task.terminator]
 
 
 class Workshop:
@@ -65,6 +74,8 @@ class Workshop:
         self._policy: tuple[str, Policy] | None = None
         self._trainer: tuple[str, PPOTrainer] | None = None
         self._reward: tuple[str, RewardModel] | None = None
+        self._normalizing: tuple[object, list[EncodedSample]] | None = None
+        self._features = FeatureCache(home / "features")
 
     def reference_digest(self, base_model: str) -> str:
         """Fetch or build the base model where it is missing; sha256 of its weights."""
@@ -93,6 +104,41 @@ class Workshop:
         sampler, queries, mask = self._sampling(plan)
         with self.autocast():
             return sample_once(sampler, queries, mask, seed=plan.seed, count=count)
+
+    def fit_reward(self, plan: RewardPlan) -> tuple[str, dict[str, Any]]:
+        """Fit and write a reward model; its digest and the trainer's report."""
+        reference = self.reference(plan.reference)
+        fitted = reward_trainer.fit(
+            self._reward_data(plan, reference),
+            self._trunk(reference),
+            hparams=plan.hparams.reward,
+            seed=plan.seed,
+            cache=self._features,
+            bf16=self.precision.bf16,
+        )
+        digest = self.store.save(REWARD_KIND, {"model": fitted.tensors}, fitted.meta)
+        self._reward = (digest, fitted.model)
+        return digest, fitted.report
+
+    def reward_model(self, reference: PolicyFiles, files: RewardFiles) -> RewardModel:
+        """The reward model of these files; it takes left-padded queries and truncated responses."""
+        if self._reward is None or self._reward[0] != files.digest:
+            self._reward = None
+            loaded = self.store.load(files.digest)
+            trunk = self._trunk(self.reference(reference))
+            self._reward = (files.digest, reward_trainer.restore(loaded.tensors["model"], loaded.meta, trunk))
+        return self._reward[1]
+
+    def scores(
+        self, policy: PolicyFiles, files: RewardFiles, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams
+    ) -> list[float]:
+        """Scores of samples, each a prompt and its kept token ids."""
+        reference = self.reference(policy)
+        encoded = self._encoded(reference, samples, task)
+        scores: list[float] = score_samples(
+            self.reward_model(policy, files), encoded, bf16=self.precision.bf16
+        ).tolist()
+        return scores
 
     def trainer(self, plan: PPOPlan) -> PPOTrainer:
         """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference."""
@@ -162,6 +208,56 @@ class Workshop:
             tokenizer=load_tokenizer(folder),
         )
 
+    def _trunk(self, reference: Reference) -> Trunk:
+        return Trunk(
+            reference=reference.policy.language_model,
+            digest=reference.digest,
+            load=lambda: LanguageModel.load(reference.folder, device=self.device),
+        )
+
+    def _reward_data(self, plan: RewardPlan, reference: Reference) -> RewardData:
+        task, wanted = plan.hparams.task, plan.hparams.reward.normalization_samples
+        prompts = [plan.normalization_prompts[i % len(plan.normalization_prompts)] for i in range(wanted)]
+        return RewardData(
+            train=[self._comparison(reference, one, task) for one in plan.train],
+            valid=[self._comparison(reference, one, task) for one in plan.valid],
+            normalization=self._normalization(plan.reference, prompts, task, seed=plan.hparams.seed),
+        )
+
+    def _comparison(self, reference: Reference, labeled: LabeledComparison, task: TaskHParams) -> EncodedComparison:
+        samples = self._encoded(reference, [(labeled.prompt, ids) for ids in labeled.responses], task)
+        return EncodedComparison(
+            prompt=str(labeled.prompt_id),
+            query=samples[0].query,
+            responses=tuple(sample.response for sample in samples),
+            best=labeled.best,
+        )
+
+    def _normalization(
+        self, files: PolicyFiles, prompts: Sequence[str], task: TaskHParams, *, seed: int
+    ) -> list[EncodedSample]:
+        """Reference samples, neither cut nor filtered: always the same ones, so their features are computed once."""
+        key = (files.reference_digest, tuple(prompts), task, seed)
+        if self._normalizing is None or self._normalizing[0] != key:
+            reference = self.reference(files)
+            queries, mask = reference.encode(prompts, task)
+            sampler = self._sampler(reference, reference.policy, task)
+            with self.autocast():
+                written = sample_once(sampler, queries, mask, seed=seed)
+            pairs = [(prompt, draws[0].tokens) for prompt, draws in zip(prompts, written, strict=True)]
+            self._normalizing = (key, self._encoded(reference, pairs, task))
+        return self._normalizing[1]
+
+    @staticmethod
+    def _encoded(
+        reference: Reference, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams
+    ) -> list[EncodedSample]:
+        ids, mask = reference.encode([prompt for prompt, _ in samples], task)
+        return [
+            EncodedSample(tuple(row[real].tolist()), tuple(response))
+            for row, real, (_, response) in zip(ids, mask, samples, strict=True)
+        ]
+
     def _fresh_policy(self, reference: Reference, *, frozen: float = 0.0) -> Policy:
         model = LanguageModel.load(reference.folder, device=self.device)
         return Policy(model, frozen_layers=int(frozen * model.num_layers))
@@ -175,11 +271,9 @@ class Workshop:
 
     def _sampling(self, plan: SamplePlan) -> tuple[Sampler, Tensor, Tensor]:
         reference = self.reference(plan.policy)
-        sampler = Sampler(
-            writer=self.policy(plan.policy),
-            decoder=reference.tokenizer,
-            task=plan.task,
-            terminators=reference.terminators(plan.task),
-        )
         queries, mask = reference.encode([prompt.text for prompt in plan.prompts], plan.task)
-        return sampler, queries, mask
+        return self._sampler(reference, self.policy(plan.policy), plan.task), queries, mask
+
+    @staticmethod
+    def _sampler(reference: Reference, policy: Policy, task: TaskHParams) -> Sampler:
+        return Sampler(writer=policy, decoder=reference.tokenizer, task=task, terminators=reference.terminators(task))

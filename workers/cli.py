@@ -1,0 +1,82 @@
+"""Commands of `prefloop` that need torch, found by their entry point."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from app import embedded
+from app.db import make_engine, make_session_factory
+from app.errors import UnavailableError
+from app.settings import Settings
+from workers import evaluation
+from workers.judges import load_judge
+from workers.models import AUTO, ModelUnavailableError, ensure_base_model
+from workers.workshop import Workshop
+
+app = typer.Typer()
+
+
+@app.command()
+def fetch_model(name: Annotated[str, typer.Argument(help="Hub id, folder, smollm2-135m or auto.")] = AUTO) -> None:
+    """Fetch or build a base model where it is missing; prints the name to give a run."""
+    home = Settings().home.expanduser()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task("Looking for a base model", total=1.0)
+        try:
+            folder = ensure_base_model(
+                name, home, lambda what, done: bar.update(task, description=what, completed=done)
+            )
+        except ModelUnavailableError as error:
+            raise UnavailableError(str(error)) from error
+        bar.update(task, description=f"Base model {folder.name}", completed=1.0)
+    print(_name_of(name, folder))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[UUID | None, typer.Option(help="Id of the run; default: the newest.")] = None,
+    policy: Annotated[int | None, typer.Option(help="Number of the policy; default: the one that serves.")] = None,
+    judge: Annotated[str, typer.Option(help="vader, or module:function from (prompt, text) to a number.")] = "vader",
+    samples: Annotated[int, typer.Option(min=2, help="Per policy, one per test prompt, then a second round.")] = 512,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 1,
+) -> None:
+    """Judge a policy's samples on test prompts beside the reference's; keeps and prints the result."""
+    settings = embedded.with_urls(Settings())
+    engine = make_engine(settings.need_database_url(), pool_size=2)
+    try:
+        print(
+            evaluation.evaluate(
+                make_session_factory(engine),
+                Workshop(settings.home.expanduser(), threads=settings.trainer_threads),
+                evaluation.Options(
+                    run_id=run,
+                    policy_number=policy,
+                    judge_name=judge,
+                    judge=load_judge(judge),
+                    samples=samples,
+                    seed=seed,
+                ),
+                progress=lambda line: print(line, file=sys.stderr),
+            )
+        )
+    finally:
+        engine.dispose()
+
+
+def _name_of(asked: str, folder: Path) -> str:
+    """What names this model on the same machine later: `auto` might choose another then."""
+    if asked == AUTO:
+        return folder.name
+    return str(folder) if Path(asked).expanduser().is_dir() else asked
