@@ -5,6 +5,7 @@ under another name and renamed when whole, so that a killed download or build le
 """
 
 import fcntl
+import hashlib
 import importlib.util
 import re
 import shutil
@@ -72,6 +73,15 @@ def ensure_base_model(name: str, home: Path, progress: Progress | None = None) -
 
 
 def _say_nothing(what: str, fraction: float) -> None: ...
+
+
+def weights_digest(folder: Path) -> str:
+    """Hex sha256 over the weight files of a model folder, in the order of their names."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 def _ensure_auto(home: Path, report: Progress) -> Path:

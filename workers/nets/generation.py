@@ -60,10 +60,10 @@ def generate(
         )
     n = queries.shape[0] * samples_per_query
     uniform = torch.rand(response_tokens, n, generator=generator, device=generator.device).to(queries.device)
-    with torch.inference_mode(), _casts_kept(model):
+    # Not inference mode: there autocast would cast every weight anew for every token.
+    with torch.inference_mode(False), torch.no_grad(), _casts_kept(model):
         steps = _decode(model, queries, query_mask, uniform, temperature, samples_per_query, read_value)
-        columns = [torch.stack(column, dim=1) for column in zip(*steps, strict=True)]
-    tokens, logprobs, values = (column.clone() for column in columns)  # outside inference mode: autograd may save them
+        tokens, logprobs, values = (torch.stack(column, dim=1) for column in zip(*steps, strict=True))
     return Generated(tokens=tokens, logprobs=logprobs, values=None if read_value is None else values)
 
 
@@ -140,12 +140,8 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[misc]
 
 @contextmanager
 def _casts_kept(model: LanguageModel) -> Iterator[None]:
-    """Let autocast cast every weight once for all steps, and forget the casts afterwards.
-
-    It keeps casts only of weights that want gradients, and a cast made in inference mode must not meet autograd later.
-    """
+    """Let autocast cast every weight once for all steps: it keeps the casts only of weights that want gradients."""
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
-    torch.clear_autocast_cache()
     try:
         for parameter in frozen:
             parameter.requires_grad_(True)
@@ -153,4 +149,3 @@ def _casts_kept(model: LanguageModel) -> Iterator[None]:
     finally:
         for parameter in frozen:
             parameter.requires_grad_(False)
-        torch.clear_autocast_cache()
