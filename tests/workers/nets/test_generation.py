@@ -81,6 +81,19 @@ def test_autocast_around_it_leaves_no_cast_without_gradient_behind() -> None:
     assert all(parameter.grad is not None for block in model.blocks for parameter in block.parameters())
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_autocast_casts_every_weight_once_for_all_tokens(frozen: bool) -> None:
+    model = tiny_language_model("llama").requires_grad_(not frozen)
+    casts = []
+    for r in (2, 8):
+        with torch.profiler.profile(record_shapes=True) as profile, torch.autocast("cpu", dtype=torch.bfloat16):
+            write(model, *padded_queries(), r=r)
+        events = profile.events()
+        assert events is not None
+        casts.append(sum(e.name == "aten::_to_copy" and e.input_shapes[0] == [48, 32] for e in events))
+    assert casts == [6, 6], "gate and up of three blocks"
+
+
 def test_frozen_weights_stay_frozen() -> None:
     model = tiny_language_model("gpt2")
     model.blocks[0].requires_grad_(False)
