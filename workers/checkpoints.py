@@ -90,7 +90,8 @@ class CheckpointStore:
 
         Args:
             kind: what it is, for whoever loads it.
-            tensors: file name without suffix ([a-z0-9_]) -> tensor name -> tensor of any dtype and device.
+            tensors: file name without suffix ([a-z0-9_]) -> tensor name -> tensor of any dtype and device; one that
+                several names of a file share, as tied weights do, is written once.
             meta: JSON values.
         Returns: 64 hex digits that depend on kind, tensors and meta alone; equal content is stored once.
         Raises: StoreFullError; ValueError on a bad file name or meta that is not JSON.
@@ -98,10 +99,18 @@ class CheckpointStore:
         _check_names(tensors)
         meta_json = json.loads(json.dumps(dict(meta), allow_nan=False))
         self.sweep()
-        self._require_room(sum(encoded_size(file) for file in tensors.values()))
+        shared = {name: _shared(file) for name, file in tensors.items()}
+        distinct = {
+            name: {key: tensors[name][key] for key in tensors[name] if key not in shared[name]}
+            for name in sorted(shared)
+        }
+        self._require_room(sum(map(encoded_size, distinct.values())))
         with self._temporary() as folder, _full_disk_is_clear(self.root):
-            files = {name: write_safetensors(folder / (name + SUFFIX), tensors[name]) for name in sorted(tensors)}
-            content = {"kind": kind, "meta": meta_json, "files": {n: written._asdict() for n, written in files.items()}}
+            files = {
+                name: {**write_safetensors(folder / (name + SUFFIX), file)._asdict(), "shared": shared[name]}
+                for name, file in distinct.items()
+            }
+            content = {"kind": kind, "meta": meta_json, "files": files}
             digest = _digest_of(content)
             libraries = {name: version(name) for name in LIBRARIES}
             _write_synced(folder / MANIFEST, json.dumps({**content, "libraries": libraries}, indent=1))
@@ -118,12 +127,14 @@ class CheckpointStore:
         folder = self.root / digest
         try:
             tensors = {name: load_file(folder / (name + SUFFIX)) for name in manifest["files"]}
+            for name, file in tensors.items():
+                file |= {key: file[first] for key, first in manifest["files"][name]["shared"].items()}
         except (OSError, safetensors.SafetensorError) as error:
             raise CorruptCheckpointError(f"checkpoint {digest} in {self.root} cannot be read: {error}") from error
         return Loaded(kind=manifest["kind"], tensors=tensors, meta=manifest["meta"])
 
     def manifest(self, digest: str) -> dict[str, Any]:
-        """What was written beside the tensors: kind, meta, files, libraries.
+        """What was written beside the tensors: kind, meta, files with size, sum and shared names, libraries.
 
         Raises: MissingCheckpointError; CorruptCheckpointError if it is not the manifest of that digest.
         """
@@ -253,6 +264,19 @@ def _check_names(tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
     for name in tensors:
         if not _FILE_NAME.fullmatch(name):
             raise ValueError(f"file name {name!r}: 1 to 64 of a-z, 0-9 and _ expected")
+
+
+def _shared(file: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names whose tensor another, first name has: that name."""
+    firsts: dict[object, str] = {}
+    shared: dict[str, str] = {}
+    for name in sorted(file):
+        tensor = file[name]
+        place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        first = firsts.setdefault(place, name)
+        if tensor.numel() and first != name:
+            shared[name] = first
+    return shared
 
 
 def _digest_of(content: Mapping[str, Any]) -> str:

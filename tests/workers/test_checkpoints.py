@@ -123,6 +123,17 @@ def test_damage_is_found(store: CheckpointStore) -> None:
         store.manifest(digest)
 
 
+def test_tied_weights_are_written_once_and_come_back_under_both_names(store: CheckpointStore) -> None:
+    weight = torch.randn(1000, generator=torch.Generator().manual_seed(2))
+    file = {"head": weight, "embedding": weight, "tail": weight[500:], "empty": torch.zeros(0), "none": torch.zeros(0)}
+    digest = store.save("k", {"f": file}, {})
+    assert store.size(digest) < 1.7 * weight.nbytes
+    loaded = store.load(digest).tensors["f"]
+    assert loaded.keys() == file.keys()
+    assert all(torch.equal(loaded[name], file[name]) for name in file)
+    store.verify(digest)
+
+
 def test_the_manifest_names_sums_and_libraries(store: CheckpointStore) -> None:
     digest = store.save("k", {"f": {"a": torch.ones(1)}}, {})
     manifest = json.loads((store.root / digest / "manifest.json").read_text())
