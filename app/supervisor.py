@@ -27,7 +27,9 @@ SETTLED_SECONDS = 30.0
 DEATHS_AT_START = 3
 """A child that dies this often before it is ready will not become ready."""
 LOG_BYTES = 20 * 1024 * 1024
-IMPORTANT = re.compile(r"\b(error|critical|fatal|panic)\b|^\w+(\.\w+)*Error\b", re.IGNORECASE)
+EXPECTED = r"(?!.*the database system is (starting up|shutting down))"
+"""PostgreSQL's answer to whoever asks too early is no news."""
+IMPORTANT = re.compile(rf"^{EXPECTED}(.*\b(error|critical|fatal|panic)\b|\w+(\.\w+)*Error\b)", re.IGNORECASE)
 
 Say = Callable[[str], None]
 
