@@ -1,6 +1,6 @@
 """Attention as plain batched matrix products, with key and value heads shared by groups left unrepeated.
 
-On CPUs this beats PyTorch's fused kernel, above all for the one-token queries of a decode step.
+PyTorch's fused kernel is slow on CPUs for the one-token queries of a decode step.
 """
 
 from typing import Any
