@@ -51,7 +51,7 @@ class Site:
 def site(database_url: str, session_factory: SessionFactory, tmp_path: Path) -> Iterator[Site]:
     """The application on a free port, without a broker."""
     app = create_app(Settings(home=tmp_path, database_url=database_url, broker_url=None, public_url=None))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", timeout_graceful_shutdown=5))
     thread = threading.Thread(target=server.run)
     thread.start()
     until = time.monotonic() + SECONDS_TO_START
