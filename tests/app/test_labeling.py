@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from app import andon, jobs, labeling
+from app import jobs, labeling
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.labeling import Lease, Recorded
 from app.models import (
@@ -350,53 +350,3 @@ class TestFlag:
         best(session, ada, got)
         with pytest.raises(ConflictError, match="undo the answer"):
             labeling.flag(session, ada.id, got.comparison_id, "bad")
-
-
-class TestCounts:
-    def test_counts_answers_not_skips_or_what_was_undone(
-        self, session: Session, run: Run, ada: Account, bob: Account
-    ) -> None:
-        for _ in range(5):
-            make_comparison(session, run)
-        one, two, three, four, five = lease(session, ada, run, 5)
-        best(session, ada, one)
-        answer(session, ada, two, Verdict.TIE)
-        answer(session, ada, three, Verdict.NONE)
-        answer(session, ada, four, Verdict.SKIP)
-        undo(session, ada, best(session, ada, five))
-        run.labels_usable = 7
-        session.execute(text("update label set created_at = created_at - interval '2 days' where verdict = 'tie'"))
-        got = labeling.counts(session, ada.id, run.id)
-        assert (got.mine, got.mine_today, got.team, got.goal) == (3, 2, 7, 600)
-        assert labeling.counts(session, bob.id, run.id).mine == 0
-
-    def test_says_why_there_is_nothing(self, session: Session, run: Run, ada: Account, bob: Account) -> None:
-        def why(labeler: Account) -> str | None:
-            return labeling.counts(session, labeler.id, run.id).waiting_for
-
-        assert why(ada) == "New samples are being written."
-        make_comparison(session, run)
-        assert why(ada) is None
-        lease(session, ada, run)
-        assert why(ada) is None
-        assert "Other labelers are looking at the last 1" in (why(bob) or "")
-        run.phase, run.note = Phase.PAUSED, "lunch"
-        assert "paused: lunch" in (why(bob) or "")
-        run.phase, run.note = Phase.RUNNING, None
-        run.labels_usable = 600
-        assert "all 600 labels" in (why(bob) or "")
-        run.phase = Phase.STOPPED
-        assert "stopped" in (why(ada) or "")
-
-    def test_says_that_the_cord_is_pulled(self, session: Session, run: Run, ada: Account) -> None:
-        assert labeling.counts(session, ada.id, run.id).cord is None
-        andon.pull(session, run.id, ada.id, "gibberish")
-        assert labeling.counts(session, ada.id, run.id).cord == "gibberish"
-
-    def test_before_the_model_is_there(self, session: Session, run: Run, ada: Account) -> None:
-        run.serving_id = None
-        assert labeling.counts(session, ada.id, run.id).waiting_for == "The model is being prepared."
-
-    def test_unknown_run(self, session: Session, ada: Account) -> None:
-        with pytest.raises(NotFoundError):
-            labeling.counts(session, ada.id, uuid4())

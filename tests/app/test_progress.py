@@ -1,14 +1,94 @@
-"""Which run a labeler is sent to, and what they are told there; the counts are tested with labeling."""
+"""Which run a labeler is sent to, and what they are told there."""
 
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app import progress
+from app import andon, labeling, progress
 from app.errors import NotFoundError
-from app.models import Guideline, Phase
-from tests.factories import make_run
+from app.labeling import Lease, Recorded
+from app.models import Account, Guideline, Phase, Run, Verdict
+from tests.factories import make_account, make_comparison, make_run
+
+
+@pytest.fixture
+def run(session: Session) -> Run:
+    return make_run(session)
+
+
+@pytest.fixture
+def ada(session: Session) -> Account:
+    return make_account(session, "Ada")
+
+
+@pytest.fixture
+def bob(session: Session) -> Account:
+    return make_account(session, "Bob")
+
+
+def lease(session: Session, labeler: Account, run: Run, count: int = 1) -> list[Lease]:
+    return labeling.lease(session, labeler.id, run.id, count=count, lease_seconds=600)
+
+
+def answer(session: Session, labeler: Account, got: Lease, verdict: Verdict) -> Recorded:
+    choice = got.samples[0][0] if verdict is Verdict.BEST else None
+    return labeling.record(session, labeler.id, got.comparison_id, verdict=verdict, choice=choice, key=str(uuid4()))
+
+
+def undo(session: Session, labeler: Account, label: Recorded) -> Lease:
+    return labeling.undo(session, labeler.id, label.label_id, lease_seconds=600)
+
+
+class TestCounts:
+    def test_counts_answers_not_skips_or_what_was_undone(
+        self, session: Session, run: Run, ada: Account, bob: Account
+    ) -> None:
+        for _ in range(5):
+            make_comparison(session, run)
+        one, two, three, four, five = lease(session, ada, run, 5)
+        answer(session, ada, one, Verdict.BEST)
+        answer(session, ada, two, Verdict.TIE)
+        answer(session, ada, three, Verdict.NONE)
+        answer(session, ada, four, Verdict.SKIP)
+        undo(session, ada, answer(session, ada, five, Verdict.BEST))
+        run.labels_usable = 7
+        session.execute(text("update label set created_at = created_at - interval '2 days' where verdict = 'tie'"))
+        got = labeling.counts(session, ada.id, run.id)
+        assert (got.mine, got.mine_today, got.team, got.goal) == (3, 2, 7, 600)
+        assert labeling.counts(session, bob.id, run.id).mine == 0
+
+    def test_says_why_there_is_nothing(self, session: Session, run: Run, ada: Account, bob: Account) -> None:
+        def why(labeler: Account) -> str | None:
+            return labeling.counts(session, labeler.id, run.id).waiting_for
+
+        assert why(ada) == "New samples are being written."
+        make_comparison(session, run)
+        assert why(ada) is None
+        lease(session, ada, run)
+        assert why(ada) is None
+        assert "Other labelers are looking at the last 1" in (why(bob) or "")
+        run.phase, run.note = Phase.PAUSED, "lunch"
+        assert "paused: lunch" in (why(bob) or "")
+        run.phase, run.note = Phase.RUNNING, None
+        run.labels_usable = 600
+        assert "all 600 labels" in (why(bob) or "")
+        run.phase = Phase.STOPPED
+        assert "stopped" in (why(ada) or "")
+
+    def test_says_that_the_cord_is_pulled(self, session: Session, run: Run, ada: Account) -> None:
+        assert labeling.counts(session, ada.id, run.id).cord is None
+        andon.pull(session, run.id, ada.id, "gibberish")
+        assert labeling.counts(session, ada.id, run.id).cord == "gibberish"
+
+    def test_before_the_model_is_there(self, session: Session, run: Run, ada: Account) -> None:
+        run.serving_id = None
+        assert labeling.counts(session, ada.id, run.id).waiting_for == "The model is being prepared."
+
+    def test_unknown_run(self, session: Session, ada: Account) -> None:
+        with pytest.raises(NotFoundError):
+            labeling.counts(session, ada.id, uuid4())
 
 
 def test_the_newest_running_run_wants_labels(session: Session) -> None:
@@ -34,6 +114,6 @@ def test_the_newest_guideline_counts(session: Session) -> None:
     assert task.question == run.hparams["task"]["question"]
 
 
-def test_unknown_run(session: Session) -> None:
+def test_unknown_run_to_label_for(session: Session) -> None:
     with pytest.raises(NotFoundError):
         progress.task_of(session, uuid4())
