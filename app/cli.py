@@ -38,14 +38,18 @@ cli = typer.Typer(
 def start(
     model: Annotated[str | None, typer.Option(help="Base model: hub id or folder.")] = None,
     preset: Annotated[str, typer.Option(help="Hyperparameters of the first run.")] = welcome.DEFAULT_PRESET,
-    ready_file: Annotated[Path | None, typer.Option(help="Written, as JSON, once a comparison can be labeled.")] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(help="Written, as JSON, once a comparison can be labeled; default: in the home folder."),
+    ] = None,
     home: Annotated[Path | None, typer.Option(help="Folder of all data (PREFLOOP_HOME).")] = None,
     port: Annotated[int | None, typer.Option(help="Port of the site (PREFLOOP_PORT).")] = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show all that the parts log.")] = False,
 ) -> None:
     """Start everything on this machine and stay until Ctrl-C."""
     settings = _settings(home=home, port=port)
-    options = UpOptions(settings=settings, model=model, preset=preset, ready_file=ready_file, verbose=verbose)
+    ready = (ready_file or _ready_file(settings)).absolute()
+    options = UpOptions(settings=settings, model=model, preset=preset, ready_file=ready, verbose=verbose)
     raise typer.Exit(up(options))
 
 
@@ -105,7 +109,7 @@ def create_labeler(
 @cli.command("simulate")
 def simulate_labelers(
     rule: Annotated[str, typer.Option(help="vader, longest or module:function.")] = "vader",
-    ready_file: Annotated[Path | None, typer.Option(help="The one of `prefloop up`.")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="Of `prefloop up`; default: in the home folder.")] = None,
     url: Annotated[str | None, typer.Option(help="Address of the site; default: of this machine.")] = None,
     token: Annotated[str | None, typer.Option(help="A researcher's API token.")] = None,
     run: Annotated[str | None, typer.Option(help="Id of the run; default: the newest that is running.")] = None,
@@ -116,12 +120,11 @@ def simulate_labelers(
     seed: Annotated[int, typer.Option(help="The same seed thinks and errs the same way.")] = 0,
 ) -> None:
     """Label over HTTP like people do, choosing by a rule."""
-    ready = {} if ready_file is None else read_ready_file(ready_file)
-    known_token = token or ready.get("api_token")
-    if known_token is None:
-        raise InvalidError("Give --ready-file, or --token with a researcher's API token.")
+    settings = _settings()
+    ready = {} if token else read_ready_file(ready_file or _ready_file(settings))
+    known_token = token or ready["api_token"]
     options = simulate.Options(
-        url=(url or ready.get("url") or _settings().site_url).rstrip("/"),
+        url=(url or ready.get("url") or settings.site_url).rstrip("/"),
         token=known_token,
         rule=simulate.load_rule(rule),
         run_id=run or ready.get("run_id"),
@@ -175,10 +178,17 @@ def read_ready_file(path: Path) -> dict[str, str]:
     try:
         content: dict[str, str] = json.loads(path.read_text())
     except OSError as error:
-        raise InvalidError(f"Cannot read {path}: {error.strerror}. `prefloop up --ready-file` writes it.") from error
+        raise InvalidError(
+            f"Cannot read {path}: {error.strerror}. `prefloop up` writes it when people can label; or give --token."
+        ) from error
     except ValueError as error:
         raise InvalidError(f"{path} is not a ready file of `prefloop up`.") from error
     return content
+
+
+def _ready_file(settings: Settings) -> Path:
+    """Where `up` writes it and `simulate` looks for it unless told otherwise."""
+    return settings.home.expanduser() / "ready.json"
 
 
 def _add_plugins(words: list[str]) -> None:

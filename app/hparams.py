@@ -199,7 +199,16 @@ PRESETS: dict[str, RunHParams] = {
         preset="sentiment-small",
         task=SENTIMENT,
         reward=RewardHParams(heads=PROBE_HEADS),
-        ppo=PPOHParams(episodes=4_000, batch=32, micro_batch=32, learning_rate=5e-5, kl_target=6.0, kl_horizon=320),
+        ppo=PPOHParams(
+            episodes=4_000,
+            batch=32,
+            micro_batch=32,
+            epochs=2,
+            learning_rate=1e-4,
+            kl_target=6.0,
+            kl_horizon=320,
+            frozen_layers=0.5,
+        ),
         schedule=ScheduleHParams(
             initial_labels=64,
             total_labels=600,

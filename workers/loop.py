@@ -159,11 +159,14 @@ def _judge(state: RunState, hparams: RunHParams) -> Iterator[Promote | Hold]:
 
 
 def _sample(state: RunState, schedule: ScheduleHParams, total_episodes: int) -> Iterator[Start]:
+    """Fill the queue up to the supply target, but ask for no more labels than the schedule and its margin."""
     required = _required(state.episodes, schedule, total_episodes)
     limit = min(schedule.total_labels, required + schedule.outstanding)
     room = limit - state.training_labels - state.open_training
     wanted = min(state.supply_target - state.fresh_ready, room, SAMPLE_CHUNK)
-    if wanted > 0:
+    # A few samples take a worker almost as long as many, so a job waits until it is worth it or labels depend on it.
+    due = state.training_labels + state.open_training < max(required, 1) or limit == schedule.total_labels
+    if wanted >= SAMPLE_CHUNK // 2 or (wanted > 0 and due):
         yield from _start(state, JobKind.SAMPLE, count=wanted)
 
 

@@ -64,7 +64,7 @@ def test_prompts_a_run_and_a_labeler_from_the_command_line(
         (("create-run", "x", "--model", "gpt2", "--preset", "none"), "choose one of"),
         (("create-run", "x", "--model", "gpt2", "--set", "ppo"), "name=value"),
         (("create-labeler", "Ada"), "prefloop up"),
-        (("simulate",), "--ready-file"),
+        (("simulate",), "ready.json"),
         (("simulate", "--ready-file", "none.json"), "none.json"),
         (("simulate", "--token", "t", "--rule", "none"), "vader"),
     ],

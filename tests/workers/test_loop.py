@@ -61,9 +61,21 @@ def test_samples_are_made_up_to_the_supply_target() -> None:
 
 def test_no_more_is_asked_than_the_schedule_needs_and_the_outstanding_margin() -> None:
     # 64 labels are needed before the first episode, 32 may be outstanding beyond them.
-    lenient = replace(NEW, fresh_ready=0, supply_target=400, training_labels=60, open_training=30)
-    assert next_actions(lenient, SMALL) == [Start(kind=JobKind.SAMPLE, args={"count": 6})]
+    lenient = replace(NEW, fresh_ready=0, supply_target=400, training_labels=60, open_training=27)
+    assert next_actions(lenient, SMALL) == [Start(kind=JobKind.SAMPLE, args={"count": 9})]
     assert JobKind.SAMPLE not in kinds(next_actions(replace(lenient, open_training=36), SMALL))
+
+
+def test_few_samples_are_made_only_when_labels_depend_on_them() -> None:
+    few = replace(NEW, fresh_ready=13, open_training=60, training_labels=10)
+    assert JobKind.SAMPLE not in kinds(next_actions(few, SMALL))
+    short = replace(few, open_training=50)
+    assert next_actions(short, SMALL) == [Start(kind=JobKind.SAMPLE, args={"count": 3})]
+
+
+def test_the_last_labels_are_asked_for_one_by_one() -> None:
+    last = replace(TRAINED, episodes=3968, training_labels=590, reward_labels=590, open_training=8, fresh_ready=0)
+    assert Start(kind=JobKind.SAMPLE, args={"count": 2}) in next_actions(last, SMALL)
 
 
 def test_the_reward_model_is_trained_at_64_labels_and_not_again_before_the_next_point() -> None:
@@ -89,7 +101,7 @@ def test_ppo_waits_for_the_first_reward_model_and_then_for_labels() -> None:
 
 
 def test_no_kind_starts_twice() -> None:
-    eager = replace(TRAINED, episodes=960, training_labels=300, fresh_ready=0, unscored=True, not_shown="x")
+    eager = replace(TRAINED, episodes=960, training_labels=292, fresh_ready=0, unscored=True, not_shown="x")
     started = kinds(next_actions(eager, SMALL))
     assert len(started) == len(set(started)) == 5
     for kind in started:
@@ -100,7 +112,7 @@ def test_the_cord_stops_ppo_and_promotion_but_not_samples_nor_reward_training() 
     state = replace(
         TRAINED,
         episodes=960,
-        training_labels=300,
+        training_labels=292,
         fresh_ready=0,
         candidate=Candidate(kl=1.0, valid_fraction=1.0),
         stopped_line=True,
