@@ -10,6 +10,9 @@ from sqlalchemy.orm import Session, aliased
 from app import quality, usable
 from app.models import Checkpoint, CheckpointKind, Comparison, ComparisonSample, Label, LabelSetItem, SampleScore
 
+TRIED = 20
+"""Labels looked at for each one asked for: where prompts come back often, hardly any label tests a model."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
@@ -28,7 +31,7 @@ class Accuracy:
 
 
 def incoming_accuracy(session: Session, run_id: UUID, last: int = 200) -> Accuracy:
-    """Accuracy on the newest `last` usable labels that test a reward model without leaking.
+    """Accuracy on the newest usable labels, at most `last`, that test a reward model without leaking.
 
     A label counts if some reward model scored all samples of its comparison before the label came, and was fitted on
     no label of the same prompt; the newest such model is the one tested. Equal highest scores are told apart by sample
@@ -41,8 +44,9 @@ def incoming_accuracy(session: Session, run_id: UUID, last: int = 200) -> Accura
 
 
 def _tests(run_id: UUID, last: int) -> Select[UUID | None, UUID]:
-    """Chosen and highest-scored sample. The limit stands above the lateral join, so only recent labels are tried."""
-    label = usable.usable_labels(run_id).subquery()
+    """Chosen and highest-scored sample. Labels are sorted before the join, which stops when it has found `last`."""
+    found = usable.usable_labels(run_id).subquery()
+    label = select(found).order_by(found.c.created_at.desc(), found.c.id).limit(last * TRIED).subquery()
     tested = _newest_fair_model(run_id, label)
     return (
         select(label.c.chosen_sample_id, tested.c.top)
