@@ -1,7 +1,8 @@
 """Which labels count: the one definition that the schedule, the trainers and the reports share.
 
 A label is *current* when no later revision of the same labeler and comparison exists. It is *usable* when it is
-current, its verdict is `best`, its labeler is not disabled, and it is the earliest such label of its comparison.
+current, its verdict is `best`, its labeler is not disabled, nobody has flagged its comparison, and it is the earliest
+such label of its comparison.
 It *trains* when, besides, the comparison's purpose trains and its prompt is of the train split.
 """
 
@@ -11,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, aliased
 
-from app.models import Account, Comparison, Label, Prompt, Purpose, Split, Verdict
+from app.models import Account, Comparison, ComparisonState, Label, Prompt, Purpose, Split, Verdict
 
 TRAINING_PURPOSES = (Purpose.TRAIN, Purpose.VALIDATION)
 
@@ -39,6 +40,7 @@ def usable_labels(run_id: UUID) -> Select[Label]:
         .join(Account, Account.id == Label.labeler_id)
         .where(
             Comparison.run_id == run_id,
+            Comparison.state != ComparisonState.FLAGGED,
             Label.verdict == Verdict.BEST,
             Account.disabled_at.is_(None),
             is_current(),

@@ -66,7 +66,7 @@ class Report:
                 f"{self.policy} better on {share:.1%} [{won.low:.1%}, {won.high:.1%}] of {self.wins + self.losses} "
                 "untied prompts",
                 f"KL to the reference: {_mean(self.kl)} nats per sample",
-                f"ended in time: {self.valid_reference:.1%} of the reference's, {self.valid_policy:.1%} of the policy's",
+                f"ended in time: {self.valid_reference:.1%} of the reference's, {self.valid_policy:.1%} of the other's",
             )
         )
 

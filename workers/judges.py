@@ -1,14 +1,11 @@
 """Judges: numbers that say how good a continuation is, for evaluating without people."""
 
-import importlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from app.errors import InvalidError
+from app.simulate.rules import imported
 
 Judge = Callable[[str, str], float]
 """Prompt and continuation to a number; higher is better."""
@@ -21,17 +18,9 @@ def load_judge(name: str) -> Judge:
     """
     if name == "vader":
         return vader()
-    module, separator, function = name.partition(":")
-    if not separator:
+    if ":" not in name:
         raise InvalidError(f"There is no judge {name!r}: give vader or module:function.")
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise InvalidError(f"Cannot use the judge {name}: {error}.") from error
-    judge: Judge = found
+    judge: Judge = imported(name, "judge")
     return judge
 
 

@@ -28,10 +28,10 @@ def load_rule(name: str) -> Rule:
         return vader()
     if name == "longest":
         return longest
-    module, separator, function = name.partition(":")
-    if not separator:
+    if ":" not in name:
         raise InvalidError(f"There is no rule {name!r}: give vader, longest or module:function.")
-    return _imported(module, function)
+    rule: Rule = imported(name, "rule")
+    return rule
 
 
 def longest(_: str, texts: Sequence[str]) -> int:
@@ -50,15 +50,19 @@ def vader() -> Rule:
     return rule
 
 
-def _imported(module: str, function: str) -> Rule:
+def imported(name: str, what: str) -> Any:
+    """The function that `module:function` names, the module importable or lying in the current folder.
+
+    Raises: InvalidError, naming `what` was asked for, if there is no such function.
+    """
+    module, _, function = name.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
         found: Any = getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError) as error:
-        raise InvalidError(f"Cannot use the rule {module}:{function}: {error}.") from error
+        raise InvalidError(f"Cannot use the {what} {name}: {error}.") from error
     if not callable(found):
-        raise InvalidError(f"{module}:{function} is not a function.")
-    rule: Rule = found
-    return rule
+        raise InvalidError(f"{name} is not a function.")
+    return found

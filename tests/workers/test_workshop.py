@@ -1,0 +1,116 @@
+"""What a trainer keeps in memory, and that from disk it goes on exactly as from memory."""
+
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import torch
+from torch import Tensor
+
+from app.errors import ConflictError
+from app.hparams import RunHParams, preset
+from tests.tiny import save_tiny_model
+from workers.data.common import PolicyFiles, RewardFiles
+from workers.data.policy import PPOPlan
+from workers.models import weights_digest
+from workers.ppo_trainer import PPOTrainer
+from workers.workshop import Workshop
+
+TEXTS = ["the sun was", "she was happy and", "he", "a door to home"] * 2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model."""
+    return save_tiny_model(tmp_path / "tiny")
+
+
+@pytest.fixture
+def hparams() -> RunHParams:
+    """Small batches."""
+    small = preset("sentiment-small")
+    ppo = small.ppo.model_copy(update={"batch": 8, "episodes": 80, "learning_rate": 1e-2})
+    return small.model_copy(update={"ppo": ppo})
+
+
+def plan(folder: Path, hparams: RunHParams, state: str | None, *, reference: str | None = None) -> PPOPlan:
+    """Go on from a training state."""
+    files = PolicyFiles(
+        checkpoint_id=uuid4(),
+        base_model=str(folder),
+        reference_digest=reference or weights_digest(folder),
+        digest=None,
+    )
+    return PPOPlan(
+        reference=files,
+        state_digest=state,
+        reward=RewardFiles(checkpoint_id=uuid4(), digest="none"),
+        hparams=hparams,
+        queries=tuple(TEXTS),
+        update=0,
+        updates=5,
+        published_episodes=0,
+    )
+
+
+def length(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
+    """Scores a response by its length."""
+    assert queries.shape == query_mask.shape
+    assert responses.shape == mask.shape
+    return mask.float().sum(dim=1)
+
+
+def update(workshop: Workshop, trainer: PPOTrainer, asked: PPOPlan) -> dict[str, float]:
+    """One PPO update."""
+    queries, mask = workshop.reference(asked.reference).encode(TEXTS, asked.hparams.task)
+    return trainer.update(queries, mask, length)
+
+
+def test_ppo_goes_on_from_disk_as_from_memory(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
+    first = Workshop(tmp_path / "home")
+    start = plan(folder, hparams, None)
+    trainer = first.trainer(start)
+    update(first, trainer, start)
+    state = first.save_state(trainer)
+    assert first.trainer(plan(folder, hparams, state)) is trainer
+    second = Workshop(tmp_path / "home")
+    restored = second.trainer(plan(folder, hparams, state))
+    assert restored is not trainer
+    assert update(second, restored, start) == update(first, trainer, start)
+    weights = zip(trainer.policy.parameters(), restored.policy.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in weights)
+
+
+def test_after_a_failure_nothing_half_done_is_used(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path / "home")
+    start = plan(folder, hparams, None)
+    trainer = workshop.trainer(start)
+    update(workshop, trainer, start)
+    state = workshop.save_state(trainer)
+    saved = {name: value.clone() for name, value in trainer.policy.state_dict().items()}
+    update(workshop, trainer, start)
+    workshop.forget()
+    restored = workshop.trainer(plan(folder, hparams, state)).policy.state_dict()
+    assert all(torch.equal(saved[name], value) for name, value in restored.items())
+
+
+def test_a_published_policy_samples_with_the_weights_that_were_trained(
+    folder: Path, hparams: RunHParams, tmp_path: Path
+) -> None:
+    workshop = Workshop(tmp_path / "home")
+    start = plan(folder, hparams, None)
+    trainer = workshop.trainer(start)
+    update(workshop, trainer, start)
+    files = PolicyFiles(
+        checkpoint_id=uuid4(),
+        base_model=str(folder),
+        reference_digest=weights_digest(folder),
+        digest=workshop.publish(trainer),
+    )
+    published = workshop.policy(files).state_dict()
+    assert all(torch.equal(published[name], value) for name, value in trainer.policy.state_dict().items())
+
+
+def test_a_base_model_that_changed_is_refused(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="not the one this run began with"):
+        Workshop(tmp_path / "home").trainer(plan(folder, hparams, None, reference="another"))
