@@ -1,30 +1,21 @@
 """The page of a run in a real browser: it follows the run by itself and disturbs nobody who looks."""
 
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import accounts
-from app.main import create_app
 from app.models import Andon, Metric, Phase, Role, Run
-from app.settings import Settings
-from app.web.deps import COOKIE
+from tests.browser.conftest import Site
 from tests.browser.seeding import EPISODES, seed_run
-from tests.factories import make_account
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,55 +28,24 @@ class Opened:
 
 
 @pytest.fixture
-def site_url(database_url: str, tmp_path: Path) -> Iterator[str]:
-    """The site on a real port."""
-    app = create_app(Settings(home=tmp_path, database_url=database_url, broker_url=None, public_url=None))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        until = time.monotonic() + 20
-        while not server.started and time.monotonic() < until:
-            time.sleep(0.02)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """Chromium, started once for this file."""
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield made
-        made.close()
+def board(page: Page, site: Site) -> Page:
+    """A researcher's browser."""
+    site.sign_in(page, site.account("Rosa", Role.RESEARCHER))
+    page.set_viewport_size({"width": 1280, "height": 1600})
+    page.set_default_timeout(PATIENCE_MS)
+    return page
 
 
 @pytest.fixture
-def context(browser: Browser, site_url: str, session: Session) -> Iterator[BrowserContext]:
-    """A fresh profile with a researcher's cookie."""
-    rosa = make_account(session, name="Rosa", role=Role.RESEARCHER)
-    secret = accounts.open_session(session, rosa.id, days=1)
-    session.commit()
-    made = browser.new_context(viewport={"width": 1280, "height": 1600}, base_url=site_url)
-    made.add_cookies([{"name": COOKIE, "value": secret, "url": site_url}])
-    made.set_default_timeout(PATIENCE_MS)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def opened(context: BrowserContext, session: Session) -> Opened:
+def opened(board: Page, site: Site, session: Session) -> Opened:
     """The page, its curves drawn."""
     run = seed_run(session)
     session.commit()
-    page, complaints = context.new_page(), list[str]()
-    page.on("console", lambda message: complaints.extend(_complaint(message)))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(f"/runs/{run.id}")
-    page.wait_for_selector("#plot-kl .trace")
-    return Opened(page=page, run=run, complaints=complaints)
+    complaints = list[str]()
+    board.on("console", lambda message: complaints.extend(_complaint(message)))
+    board.goto(f"{site.url}/runs/{run.id}")
+    board.wait_for_selector("#plot-kl .trace")
+    return Opened(page=board, run=run, complaints=complaints)
 
 
 def _complaint(message: ConsoleMessage) -> list[str]:
@@ -134,16 +94,15 @@ def test_marks_every_reward_training_and_promotion(opened: Opened) -> None:
     until(opened.page, "score", "layout.xaxis.title.text", "local time")
 
 
-def test_polls_while_the_stream_is_down(context: BrowserContext, session: Session) -> None:
+def test_polls_while_the_stream_is_down(board: Page, site: Site, session: Session) -> None:
     run = seed_run(session)
     session.commit()
-    page = context.new_page()
-    page.route("**/events", lambda route: route.abort())
-    page.goto(f"/runs/{run.id}")
-    expect(page.locator("#link-state")).to_have_text("polling", timeout=PATIENCE_MS)
+    board.route("**/events", lambda route: route.abort())
+    board.goto(f"{site.url}/runs/{run.id}")
+    expect(board.locator("#link-state")).to_have_text("polling", timeout=PATIENCE_MS)
     run.episodes = 2080
     session.commit()
-    expect(page.locator("#tiles")).to_contain_text("2,080 of 4,000", timeout=PATIENCE_MS)
+    expect(board.locator("#tiles")).to_contain_text("2,080 of 4,000", timeout=PATIENCE_MS)
 
 
 def test_pulls_and_releases_the_cord(opened: Opened, session: Session) -> None:
