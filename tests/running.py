@@ -76,7 +76,10 @@ class RunningPrefloop:
         """A client of the API as the researcher, who may also label."""
         ready = self.ready()
         return httpx.Client(
-            base_url=ready["url"], headers={"Authorization": f"Bearer {ready['api_token']}"}, trust_env=False
+            base_url=ready["url"],
+            timeout=60.0,
+            headers={"Authorization": f"Bearer {ready['api_token']}"},
+            trust_env=False,
         )
 
     def children(self) -> dict[str, psutil.Process]:
