@@ -24,7 +24,19 @@ APP_FLOORS = {
 }
 WORKER_FLOORS = {
     4: {"tasks", "handlers", "control", "evaluation", "cli"},
-    3: {"data", "tracking", "celery_app", "fencing", "plan", "loop", "heartbeat", "work", "workshop", "judges"},
+    3: {
+        "data",
+        "tracking",
+        "celery_app",
+        "fencing",
+        "plan",
+        "loop",
+        "heartbeat",
+        "work",
+        "workshop",
+        "database_task",
+        "judges",
+    },
     1: {"nets"},
     0: {"rlhf"},
 }

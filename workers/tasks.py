@@ -11,17 +11,15 @@ from threading import Event
 from uuid import UUID
 
 import structlog
-from celery import Task
 from celery.signals import worker_shutting_down
 
-from app.broker import BrokerSender
-from app.db import SessionFactory, make_engine, make_session_factory, session_scope
+from app.db import session_scope
 from app.errors import DomainError
 from app.jobs import WORK, wake_run
-from app.settings import Settings
 from workers import fencing
 from workers.celery_app import celery
 from workers.checkpoints import CheckpointError
+from workers.database_task import DatabaseTask
 from workers.fencing import LostJobError
 from workers.handlers import HANDLERS
 from workers.heartbeat import heartbeat
@@ -36,21 +34,10 @@ EXPLAINED = (DomainError, CheckpointError, ModelUnavailableError, DivergedError)
 log = structlog.get_logger()
 
 
-class TrainerTask(Task):  # type: ignore[misc]
-    """A task with database and models: Celery makes one instance per process, so models stay between jobs."""
+class TrainerTask(DatabaseTask):
+    """A task with database and models, so that models stay between jobs."""
 
     abstract = True
-
-    @cached_property
-    def settings(self) -> Settings:
-        """Settings of this process."""
-        return Settings()
-
-    @cached_property
-    def factory(self) -> SessionFactory:
-        """Sessions of this process."""
-        engine = make_engine(self.settings.need_database_url(), pool_size=4)
-        return make_session_factory(engine, BrokerSender(self.settings.need_broker_url()))
 
     @cached_property
     def workshop(self) -> Workshop:
