@@ -23,7 +23,7 @@ from workers.rlhf.intervals import wilson
 from workers.rlhf.losses import best_of_k_loss
 from workers.rlhf.probe import assign_folds, cross_validate, fit_linear
 
-PENALTIES = tuple(10 ** (exponent / 2) for exponent in range(-3, 4))
+PENALTIES = tuple(10 ** (exponent / 2) for exponent in range(-4, 3))
 """Tried as l2, times the number of features: with standard features the scores' spread then depends on it alone."""
 
 log = structlog.get_logger()

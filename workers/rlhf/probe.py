@@ -1,5 +1,6 @@
 """A linear reward head fitted to choices by convex optimisation: seconds, no learning rate, no seed."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,6 +10,10 @@ from torch import Tensor
 from workers.rlhf.losses import best_of_k_loss
 
 MAX_ITERATIONS = 200
+TOLERANCE = 1e-5
+"""Largest slope of the loss per comparison at which a fit is done."""
+HOPELESS = 1.05
+"""Penalties weaker than one whose loss exceeds the lowest by this factor are not tried."""
 
 
 class CrossValidated(NamedTuple):
@@ -37,7 +42,11 @@ def fit_linear(features: Tensor, best: Tensor, *, l2: float, start: Tensor | Non
     n, _, d = features.shape
     weight = (torch.zeros(d, dtype=features.dtype) if start is None else start.clone()).requires_grad_(True)
     optimizer = torch.optim.LBFGS(
-        [weight], max_iter=MAX_ITERATIONS, tolerance_grad=1e-6 * n, tolerance_change=0.0, line_search_fn="strong_wolfe"
+        [weight],
+        max_iter=MAX_ITERATIONS,
+        tolerance_grad=TOLERANCE * n,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
     )
 
     def closure() -> Tensor:
@@ -56,24 +65,26 @@ def cross_validate(features: Tensor, best: Tensor, folds: Tensor, penalties: Seq
     Args:
         features, best: as in `fit_linear`.
         folds: (n,) int64; comparisons of one prompt must share a fold.
-        penalties: values of l2 to try.
+        penalties: values of l2 to try, from the strongest to where they clearly do harm.
     Raises: ValueError unless there are two folds and one penalty.
     """
     numbers = folds.unique().tolist()
     if len(numbers) < 2 or not penalties:
         raise ValueError(f"{len(numbers)} folds and {len(penalties)} penalties: need at least 2 and 1")
-    descending = sorted(penalties, reverse=True)  # strong ones converge at once and are good starts for weaker ones
-    scores = torch.zeros(len(descending), *features.shape[:2], dtype=features.dtype)
-    for fold in numbers:
-        held_out = folds == fold
-        seen, chosen, unseen = features[~held_out], best[~held_out], features[held_out]
-        weight = None
-        for row, l2 in enumerate(descending):
-            weight = fit_linear(seen, chosen, l2=l2, start=weight)
-            scores[row, held_out] = unseen @ weight
-    losses = [best_of_k_loss(of_penalty, best).item() for of_penalty in scores]
-    lowest = min(range(len(losses)), key=losses.__getitem__)
-    return CrossValidated(descending[lowest], losses[lowest], scores[lowest])
+    weights: dict[int, Tensor] = {}
+    lowest = CrossValidated(math.nan, math.inf, features.new_empty(0))
+    for l2 in sorted(penalties, reverse=True):  # strong ones converge at once and are good starts for weaker ones
+        scores = features.new_empty(features.shape[:2])
+        for fold in numbers:
+            held_out = folds == fold
+            weights[fold] = fit_linear(features[~held_out], best[~held_out], l2=l2, start=weights.get(fold))
+            scores[held_out] = features[held_out] @ weights[fold]
+        loss = best_of_k_loss(scores, best).item()
+        if loss < lowest.loss:
+            lowest = CrossValidated(l2, loss, scores)
+        elif loss > HOPELESS * lowest.loss:
+            break
+    return lowest
 
 
 def assign_folds(groups: Sequence[str], folds: int, generator: torch.Generator) -> Tensor:
