@@ -149,7 +149,7 @@ def test_a_restart_of_the_server_neither_loses_nor_doubles_labels(
     session.rollback()
     assert one_label_each(session) < 40
     with serving(create_app(settings), port):
-        crowd.join(timeout=60)
+        crowd.join(timeout=240)
     session.rollback()
     assert summaries[0].labels == one_label_each(session) == 40
     assert summaries[0].repeats > 0

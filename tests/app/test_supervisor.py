@@ -156,10 +156,11 @@ class TestRun:
         )
 
     def test_ends_the_program_when_told_to_stop(self, supervisor: Supervisor) -> None:
+        before = set(psutil.Process().children())  # servers of other tests may run
         supervisor.stopping = True
         with pytest.raises(Stopped):
             supervisor.run(program(SLEEPER))
-        assert psutil.Process().children() == []
+        assert set(psutil.Process().children()) <= before
 
 
 class TestLogs:
