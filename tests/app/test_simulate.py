@@ -139,7 +139,9 @@ def test_a_restart_of_the_server_neither_loses_nor_doubles_labels(
 ) -> None:
     summaries: list[simulate.Summary] = []
     wanted = options(port, token, labelers=2, labels=40, seconds_per_label=0.05)
-    crowd = threading.Thread(target=lambda: summaries.append(simulate.simulate(wanted, Event(), lambda _: None)))
+    crowd = threading.Thread(
+        target=lambda: summaries.append(simulate.simulate(wanted, Event(), lambda _: None)), daemon=True
+    )
     with serving(create_app(settings), port):
         crowd.start()
         while not session.scalar(select(func.count(Label.id))):
