@@ -128,9 +128,10 @@ class LanguageModel(nn.Module):
         """
         head: nn.Module = self.model.get_output_embeddings()
         weight: Tensor = head.weight  # type: ignore[assignment]
+        rows = hidden.to(weight.dtype).reshape(-1, hidden.shape[-1])
         with full_precision(weight.device):
-            logits: Tensor = head(hidden.to(weight.dtype))
-        return logits
+            logits: Tensor = head(rows)  # one matrix: a slice of three dimensions would be multiplied row by row
+        return logits.view(*hidden.shape[:-1], -1)
 
     def run_trunk(self, input_ids: Tensor, attend: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
         """The trunk itself, for callers that keep keys and values in a cache.
