@@ -145,12 +145,14 @@ def _scores_of(work: Work, plan: SamplePlan, sampled: Sequence[SampledPrompt]) -
 
 
 def _updates(work: Work, plan: PPOPlan, trainer: PPOTrainer) -> list[dict[str, float]]:
-    """One update after another until time, labels, a pause, the cord or the worker's end says stop."""
+    """One update after another until time, labels, a policy due, a pause, the cord or the worker's end says stop."""
     reference = work.workshop.reference(plan.reference)
     scorer = work.workshop.reward_model(plan.reference, plan.reward)
     stats: list[dict[str, float]] = []
     started = time.monotonic()
     while len(stats) < plan.updates and time.monotonic() - started < JOB_SECONDS and not work.should_stop():
+        if stats and _publish_due(plan, trainer):
+            break
         with work.transaction() as session:
             if not policy_data.may_go_on(session, work.claim):
                 break
