@@ -49,7 +49,7 @@ class TaskHParams(HParams):
 
 
 class Pooling(StrEnum):
-    """Which hidden states the scalar head reads."""
+    """Which tokens' hidden states the scalar head reads."""
 
     LAST = "last"
     """The last real token, as in the paper."""
@@ -57,20 +57,29 @@ class Pooling(StrEnum):
     """The mean over all real tokens of query and response."""
 
 
-class RewardHead(HParams):
-    """One way to build a reward model from the reference."""
+class Readout(HParams):
+    """One place where a head reads hidden states."""
 
     pooling: Pooling = Pooling.LAST
     depth: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Where to read, as a fraction of the model's layers; 1 is the output of the final norm."""
+    """As a fraction of the model's layers; 1 is the output of the final norm."""
+
+
+class RewardHead(HParams):
+    """One way to build a reward model from the reference."""
+
+    readouts: Annotated[tuple[Readout, ...], Field(min_length=1)] = (Readout(),)
+    """The linear head reads all of them side by side."""
     tuned: bool = False
     """True trains the whole trunk; False trains a linear head on cached features of the frozen reference."""
 
 
-PAPER_HEAD = RewardHead(pooling=Pooling.LAST, depth=1.0, tuned=True)
+PAPER_HEAD = RewardHead(tuned=True)
+MIDDLE_MEANS = tuple(Readout(pooling=Pooling.MEAN, depth=depth) for depth in (0.33, 0.5, 0.67))
 PROBE_HEADS = (
-    *(RewardHead(pooling=Pooling.MEAN, depth=depth) for depth in (0.33, 0.5, 0.67, 1.0)),
-    RewardHead(pooling=Pooling.LAST, depth=1.0),
+    RewardHead(readouts=(*MIDDLE_MEANS, Readout())),
+    RewardHead(readouts=MIDDLE_MEANS),
+    *(RewardHead(readouts=(readout,)) for readout in MIDDLE_MEANS),
 )
 
 

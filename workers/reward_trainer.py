@@ -221,11 +221,12 @@ class _Fitter:
     def _features(self, head: RewardHead) -> tuple[Tensor, Tensor]:
         """(n, k, width) of the labeled samples and (m, width) of the normalization samples."""
         heads = [one for one in self.hparams.heads if not one.tuned]
-        reads = list(dict.fromkeys(_read(one, self.trunk.reference) for one in heads))
+        reads = list(dict.fromkeys(read for one in heads for read in _reads(one, self.trunk.reference)))
         labeled = [sample for comparison in self.data.train for sample in comparison.samples]
-        features = self.cache.features(
+        everything = self.cache.features(
             self.trunk.reference, self.trunk.digest, [*labeled, *self.data.normalization], reads, bf16=self.bf16
-        )[:, reads.index(_read(head, self.trunk.reference))]
+        )
+        features = everything[:, [reads.index(read) for read in _reads(head, self.trunk.reference)]].flatten(1)
         return features[: len(labeled)].unflatten(0, (len(self.data.train), -1)), features[len(labeled) :]
 
     def _best(self) -> Tensor:
@@ -240,7 +241,7 @@ class _Fitter:
 
 def _fresh(head: RewardHead, trunk: Trunk, generator: Generator) -> RewardModel:
     own = trunk.load() if head.tuned else trunk.reference
-    return RewardModel(own, read=_read(head, own), frozen=not head.tuned, generator=generator)
+    return RewardModel(own, reads=_reads(head, own), frozen=not head.tuned, generator=generator)
 
 
 def _settled(model: RewardModel) -> RewardModel:
@@ -253,8 +254,8 @@ def _settled(model: RewardModel) -> RewardModel:
     return model
 
 
-def _read(head: RewardHead, model: LanguageModel) -> Read:
-    return Read(layer=model.layer_at(head.depth), pooling=head.pooling)
+def _reads(head: RewardHead, model: LanguageModel) -> tuple[Read, ...]:
+    return tuple(Read(layer=model.layer_at(one.depth), pooling=one.pooling) for one in head.readouts)
 
 
 def _standard(model: RewardModel, features: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from app.hparams import PAPER_HEAD, Pooling, RewardHead, RewardHParams
+from app.hparams import PAPER_HEAD, Pooling, Readout, RewardHead, RewardHParams
 from workers.checkpoints import CheckpointStore
 from workers.nets.language_model import LanguageModel
 from workers.nets.reward_model import Read
@@ -19,8 +19,10 @@ from workers.reward_trainer import FittedReward, RewardData, Trunk, fit, restore
 from workers.reward_tuning import score_comparisons, score_samples
 
 GOOD, VOCABULARY, WIDTH = 7, 40, 32
-FROZEN = RewardHead(pooling=Pooling.MEAN, depth=0.5)
-LAST = RewardHead(pooling=Pooling.LAST, depth=1.0)
+MEAN = Readout(pooling=Pooling.MEAN, depth=0.5)
+FROZEN = RewardHead(readouts=(MEAN,))
+LAST = RewardHead()
+BOTH = RewardHead(readouts=(MEAN, Readout()))
 
 
 def tiny() -> LanguageModel:
@@ -75,7 +77,9 @@ def hparams(*heads: RewardHead) -> RewardHParams:
     return RewardHParams(heads=heads, learning_rate=3e-3, batch=8, epochs=3)
 
 
-@pytest.mark.parametrize("heads", [(FROZEN,), (FROZEN, LAST), (RewardHead(pooling=Pooling.MEAN, tuned=True),)])
+@pytest.mark.parametrize(
+    "heads", [(FROZEN,), (FROZEN, LAST), (BOTH,), (RewardHead(readouts=(Readout(pooling=Pooling.MEAN),), tuned=True),)]
+)
 def test_what_people_pick_is_learned(trunk: Trunk, cache: FeatureCache, heads: tuple[RewardHead, ...]) -> None:
     fitted = fit(data(240, 120), trunk, hparams=hparams(*heads), seed=0, cache=cache)
     accuracy = fitted.report["accuracy_valid"]
@@ -86,7 +90,7 @@ def test_what_people_pick_is_learned(trunk: Trunk, cache: FeatureCache, heads: t
     json.dumps(fitted.report, allow_nan=False)
 
 
-@pytest.mark.parametrize("head", [FROZEN, LAST, PAPER_HEAD])
+@pytest.mark.parametrize("head", [FROZEN, LAST, BOTH, PAPER_HEAD])
 def test_scores_of_the_normalization_samples_have_mean_0_and_deviation_1(
     trunk: Trunk, cache: FeatureCache, head: RewardHead
 ) -> None:
@@ -102,7 +106,7 @@ def weights(model: LanguageModel) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("head", [FROZEN, PAPER_HEAD])
+@pytest.mark.parametrize("head", [FROZEN, BOTH, PAPER_HEAD])
 def test_the_reference_is_never_changed_and_a_saved_model_scores_the_same(
     trunk: Trunk, cache: FeatureCache, tmp_path: Path, head: RewardHead
 ) -> None:
@@ -138,7 +142,7 @@ def test_the_candidate_with_the_lowest_held_out_loss_wins(trunk: Trunk, cache: F
 
 
 def test_a_tuned_candidate_may_compete_with_a_frozen_one(trunk: Trunk, cache: FeatureCache) -> None:
-    never = RewardHead(pooling=Pooling.LAST, depth=1.0, tuned=True)
+    never = PAPER_HEAD
     made = hparams(never, FROZEN).model_copy(update={"learning_rate": 1e-9, "epochs": 1})
     fitted = fit(data(80, 0), trunk, hparams=made, seed=0, cache=cache)
     assert fitted.head == FROZEN

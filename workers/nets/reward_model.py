@@ -1,4 +1,4 @@
-"""The reward model: a language model's trunk and a scalar head on one pooled hidden state."""
+"""The reward model: a language model's trunk and a scalar head on pooled hidden states."""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -13,7 +13,7 @@ from workers.nets.precision import full_precision
 
 
 class Read(NamedTuple):
-    """Which hidden state a head sees."""
+    """One pooled hidden state that a head sees."""
 
     layer: int = FINAL
     """Layer number, as in LanguageModel."""
@@ -34,7 +34,7 @@ class RewardModel(nn.Module):
         self,
         trunk: LanguageModel,
         *,
-        read: Read = Read(),  # noqa: B008 - an immutable tuple
+        reads: Sequence[Read] = (Read(),),
         frozen: bool,
         generator: torch.Generator,
     ) -> None:
@@ -42,16 +42,16 @@ class RewardModel(nn.Module):
 
         Args:
             trunk: a copy of the reference for this model alone; where `frozen`, it may be the reference itself.
-            read: what the head sees.
+            reads: what the head sees, side by side; at least one.
             frozen: the trunk is not trained. Its parameters are left as they are, since others may share them; the
                 features carry no gradient.
             generator: draws the head's weight; on the CPU.
         """
         super().__init__()
         self.trunk = trunk
-        self.read = read
+        self.reads = tuple(reads)
         self.frozen = frozen
-        width, device = trunk.width, trunk.device
+        width, device = trunk.width * len(self.reads), trunk.device
         self.head = nn.Linear(width, 1, device=device)
         with torch.no_grad():
             self.head.weight.copy_(torch.randn(1, width, generator=generator) / sqrt(width + 1))
@@ -80,13 +80,13 @@ class RewardModel(nn.Module):
         Args:
             input_ids: (n, t) int64, query and response.
             mask: (n, t) bool; True marks a real token, at least one per row.
-        Returns: (n, width) float32, without gradient where the trunk is frozen.
+        Returns: (n, reads * width) float32, without gradient where the trunk is frozen.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return pooled_features(self.trunk, input_ids, mask, [self.read])[0]
+            return torch.cat(pooled_features(self.trunk, input_ids, mask, self.reads), dim=1)
 
     def score_features(self, features: Tensor) -> Tensor:
-        """(n, width) features -> (n,) float32 scores."""
+        """(n, reads * width) features -> (n,) float32 scores."""
         with full_precision(features.device):
             standard = (features - self.feature_mean) / self.feature_std
             raw: Tensor = self.head(standard).squeeze(-1)
@@ -94,7 +94,7 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
-        """From now on shift and scale features so that these (n, width), n >= 2, have mean 0 and deviation 1."""
+        """Shift and scale features from now on so that these (n, reads * width), n >= 2, have mean 0 and deviation 1."""
         std, mean = torch.std_mean(features, dim=0, correction=0)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std.clamp(min=1e-6))

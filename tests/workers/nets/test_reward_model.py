@@ -14,8 +14,8 @@ from workers.nets.reward_model import Read, RewardModel, pooled_features
 READS = [Read(layer, pooling) for layer in (FINAL, 1) for pooling in Pooling]
 
 
-def make(trunk: LanguageModel, read: Read = Read(), *, frozen: bool = False, seed: int = 0) -> RewardModel:  # noqa: B008
-    return RewardModel(trunk, read=read, frozen=frozen, generator=torch.Generator().manual_seed(seed))
+def make(trunk: LanguageModel, *reads: Read, frozen: bool = False, seed: int = 0) -> RewardModel:
+    return RewardModel(trunk, reads=reads or (Read(),), frozen=frozen, generator=torch.Generator().manual_seed(seed))
 
 
 def responses() -> tuple[Tensor, Tensor]:
@@ -41,6 +41,13 @@ def test_one_pass_feeds_several_heads(language_model: LanguageModel) -> None:
     together = pooled_features(language_model, ids, mask, READS)
     for features, read in zip(together, READS, strict=True):
         torch.testing.assert_close(features, make(language_model, read).features(ids, mask))
+
+
+def test_a_head_may_read_several_states_side_by_side(language_model: LanguageModel) -> None:
+    ids, mask = padded_queries()
+    model = make(language_model, *READS)
+    assert torch.equal(model.features(ids, mask), torch.cat(pooled_features(language_model, ids, mask, READS), dim=1))
+    assert model(*padded_queries(), *responses()).shape == (3,)
 
 
 def test_a_score_is_gain_times_head_plus_bias(language_model: LanguageModel) -> None:
