@@ -94,7 +94,7 @@ class RewardModel(nn.Module):
 
     @torch.no_grad()
     def standardise(self, features: Tensor) -> None:
-        """Shift and scale features from now on so that these (n, reads * width), n >= 2, have mean 0 and deviation 1."""
+        """Shift and scale features so that these (n, reads * width), n >= 2, get mean 0 and deviation 1."""
         std, mean = torch.std_mean(features, dim=0, correction=0)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std.clamp(min=1e-6))
