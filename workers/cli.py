@@ -1,6 +1,5 @@
 """Commands of `prefloop` that need torch, found by their entry point."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -56,20 +55,18 @@ def evaluate(
     settings = embedded.with_urls(Settings())
     engine = make_engine(settings.need_database_url(), pool_size=2)
     try:
-        print(
-            evaluation.evaluate(
-                make_session_factory(engine),
-                Workshop(settings.home.expanduser(), threads=settings.trainer_threads),
-                evaluation.Options(
-                    run_id=run,
-                    policy_number=policy,
-                    judge_name=judge,
-                    judge=load_judge(judge),
-                    samples=samples,
-                    seed=seed,
-                ),
-                progress=lambda line: print(line, file=sys.stderr),
-            )
+        evaluation.evaluate(
+            make_session_factory(engine),
+            Workshop(settings.home.expanduser(), threads=settings.trainer_threads),
+            evaluation.Options(
+                run_id=run,
+                policy_number=policy,
+                judge_name=judge,
+                judge=load_judge(judge),
+                samples=samples,
+                seed=seed,
+            ),
+            progress=print,
         )
     finally:
         engine.dispose()

@@ -81,6 +81,7 @@ def evaluate(
         pair = [_plan(session, run, run.reference_id, options), _plan(session, run, policy.id, options)]
     written = [_write(workshop, plan, progress) for plan in pair]
     report = _report(f"policy {policy.number}", options, pair[1], written, _kl(workshop, pair[1], written[1]))
+    progress(str(report))  # said before it is kept: a database that went away must not cost minutes of sampling
     with session_scope(factory) as session:
         session.add(
             Evaluation(
