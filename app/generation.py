@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs
 from app.errors import InvalidError, NotFoundError
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.models import Checkpoint, CheckpointKind, Job, Run
 
 MOST_SAMPLES = 64

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.kinds import JobKind
+
 
 class Queue(StrEnum):
     """Celery queues, in the order in which one worker takes them."""
@@ -19,23 +21,6 @@ class Queue(StrEnum):
     SAMPLING = "sampling"
     REWARD = "reward"
     POLICY = "policy"
-
-
-class JobKind(StrEnum):
-    """What a job row asks for."""
-
-    SAMPLE = "sample"
-    """Write samples for people with the serving policy."""
-    SCORE = "score"
-    """Score open samples with the newest reward model."""
-    SHOWCASE = "showcase"
-    """Continue fixed test prompts with a policy, for the dashboard."""
-    GENERATE = "generate"
-    """Continue a prompt that a researcher typed."""
-    TRAIN_REWARD = "train_reward"
-    TRAIN_POLICY = "train_policy"
-    IMPORT_MODEL = "import_model"
-    """Register the base model as the run's reference policy."""
 
 
 QUEUE_OF: dict[JobKind, Queue] = {

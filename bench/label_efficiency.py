@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.hparams import SENTIMENT
-from app.simulate.rules import load_rule
+from app.hparams import preset
+from app.rules import load_rule
 from workers.nets.language_model import FINAL, LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.precision import autocast, configure
@@ -48,7 +48,7 @@ HEADS: dict[str, tuple[Read, ...]] = {
 
 def write_comparisons(model: LanguageModel, folder: Path, prompts: Path, count: int, out: Path, *, bf16: bool) -> None:
     """Continue `count` prompts four times each; a file that holds some already is completed."""
-    task, tokenizer = SENTIMENT, load_tokenizer(folder)
+    task, tokenizer = preset("sentiment-small").task, load_tokenizer(folder)
     terminators = torch.tensor(terminator_ids(tokenizer, str(task.terminator)))
     sampler = Sampler(writer=Policy(model), decoder=tokenizer, task=task, terminators=terminators)
     texts = [json.loads(line)["text"] for line in prompts.read_text().splitlines()][:count]

@@ -20,7 +20,7 @@ APP_FLOORS = {
     4: {"main", "cli", "up"},
     3: {"web"},
     1: {"models", "jobs"},
-    0: {"settings", "errors", "quality", "hparams", "resources", "launch"},
+    0: {"settings", "errors", "quality", "hparams", "kinds", "rules", "resources", "launch"},
 }
 WORKER_FLOORS = {
     4: {"tasks", "handlers", "control", "evaluation", "cli"},
@@ -30,16 +30,15 @@ WORKER_FLOORS = {
         "celery_app",
         "fencing",
         "plan",
-        "loop",
         "heartbeat",
         "work",
-        "workshop",
         "database_task",
-        "judges",
     },
     1: {"nets"},
     0: {"rlhf"},
 }
+SHARED = {"app.hparams", "app.kinds", "app.errors", "app.quality", "app.rules"}
+"""Of the app, what every floor of the workers may read: no database and no torch comes with it."""
 MIDDLE_FLOOR = 2
 """Of every room not named above."""
 TRAINING_LIBRARIES = {"torch", "transformers", "safetensors", "accelerate", "gguf"}
@@ -127,7 +126,7 @@ def within_reason(found: Import) -> bool:
     if (source, target) in {("app", "app"), ("workers", "workers")}:
         return floor(found.target) <= floor(found.importer)
     if (source, target) == ("workers", "app"):
-        return found.target == "app.hparams" or (floor(found.importer) >= 3 and floor(found.target) <= 2)
+        return found.target in SHARED or (floor(found.importer) >= 3 and floor(found.target) <= 2)
     if source == "migrations":
         return found.target.startswith("app.models") or found.target == "app.settings"
     return target == "migrations" and source == "migrations"

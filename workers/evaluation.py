@@ -17,8 +17,8 @@ from app.db import SessionFactory, session_scope
 from app.errors import InvalidError, NotFoundError
 from app.models import Checkpoint, CheckpointKind, Evaluation, Prompt, Run, Split
 from workers.data.common import policy_files
-from workers.data.samples import PromptText, SamplePlan
 from workers.judges import Judge
+from workers.plans import PromptText, SamplePlan
 from workers.rlhf.kl import kl_per_episode, kl_per_token
 from workers.rlhf.masks import response_mask
 from workers.sampler import SampleDraw

@@ -12,7 +12,8 @@ from uuid import UUID
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.jobs import JobKind, send_job
+from app.jobs import send_job
+from app.kinds import JobKind
 from app.models import Job, JobState
 
 MAX_FAILURES = 3

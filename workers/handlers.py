@@ -10,18 +10,17 @@ from collections.abc import Callable, Sequence
 import structlog
 import torch
 
-from app.jobs import JobKind
+from app.kinds import JobKind
 from workers import fencing
 from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
-from workers.data.policy import PPOPlan, PPOResult
-from workers.data.samples import SamplePlan
+from workers.plans import PPOPlan, PPOResult, SamplePlan
 from workers.ppo_trainer import PPOTrainer, query_order
+from workers.references import Reference
 from workers.sampler import SampledPrompt
 from workers.work import Work
-from workers.workshop import Reference
 
 JOB_SECONDS = 60.0
 """A PPO job ends after the update that reaches this: its end is when the training state is saved."""

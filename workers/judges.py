@@ -5,7 +5,7 @@ from collections.abc import Callable
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
 from app.errors import InvalidError
-from app.simulate.rules import imported
+from app.rules import imported
 
 Judge = Callable[[str, str], float]
 """Prompt and continuation to a number; higher is better."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from app.hparams import RunHParams, ScheduleHParams
-from app.jobs import JobKind
+from app.kinds import JobKind
 from workers.rlhf.schedule import episodes_allowed, labels_required, reward_training_points
 
 SAMPLE_CHUNK = 16

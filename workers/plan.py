@@ -7,7 +7,8 @@ from sqlalchemy.orm import Session
 
 from app import andon, audit, comparisons, usable
 from app.hparams import RunHParams
-from app.jobs import JobKind, send_job
+from app.jobs import send_job
+from app.kinds import JobKind
 from app.models import (
     Checkpoint,
     CheckpointKind,

@@ -6,60 +6,32 @@ plans say which files they need.
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from app.errors import ConflictError
 from app.hparams import TaskHParams
 from workers import reward_trainer
 from workers.checkpoints import CheckpointStore, pack_optimizer, unpack_optimizer
-from workers.data.common import PolicyFiles, RewardFiles
-from workers.data.policy import PPOPlan
-from workers.data.reward import LabeledComparison, RewardPlan
-from workers.data.samples import SamplePlan
 from workers.models import ensure_base_model, weights_digest
 from workers.nets import precision
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.reward_model import RewardModel
-from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
+from workers.nets.tokenizer import load_tokenizer
+from workers.plans import LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan, SamplePlan
 from workers.ppo_trainer import PPOTrainer, Progress
+from workers.references import Reference
 from workers.reward_features import EncodedComparison, EncodedSample, FeatureCache
 from workers.reward_trainer import RewardData, Trunk
 from workers.reward_tuning import score_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, sample_comparisons, sample_once
 
 POLICY_KIND, STATE_KIND, REWARD_KIND = "policy", "training_state", "reward_model"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
-    """A base model on this machine: weights that never change, and its tokenizer."""
-
-    folder: Path
-    digest: str
-    policy: Policy
-    tokenizer: PreTrainedTokenizerBase
-    _terminators: dict[str | None, Tensor] = field(default_factory=dict)
-
-    def encode(self, texts: Sequence[str], task: TaskHParams) -> tuple[Tensor, Tensor]:
-        """(b, q) int64 ids and bool mask of prompts, left-padded."""
-        ids, mask = encode_queries(self.tokenizer, list(texts), max_tokens=task.query_tokens)
-        device = self.policy.language_model.device
-        return ids.to(device), mask.to(device)
-
-    def terminators(self, task: TaskHParams) -> Tensor:
-        """(t,) int64 ids that end a response; none where the task has no terminator."""
-        if task.terminator not in self._terminators:  # the tokenizer is asked for each token of its vocabulary
-            ids = [] if task.terminator is None else terminator_ids(self.tokenizer, task.terminator)
-            device = self.policy.language_model.device
-            self._terminators[task.terminator] = torch.tensor(ids, dtype=torch.int64, device=device)
-        return self._terminators[task.terminator]
 
 
 class Workshop:

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.models.base import Base, Dated, Keyed, enum_column
 
 

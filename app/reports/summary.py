@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app import comparisons
 from app.errors import NotFoundError
 from app.hparams import RunHParams
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.models import (
     Account,
     Andon,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from threading import Event
 
 from app.errors import InvalidError, NotFoundError
+from app.rules import Rule
 from app.simulate.client import Client
 from app.simulate.labeler import Labeler
-from app.simulate.rules import Rule
 from app.simulate.tally import Tally
 
 TICK_SECONDS = 1.0

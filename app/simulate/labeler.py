@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from app.comparisons import PREFETCH
 from app.errors import ConflictError, InvalidError, NotFoundError, UnauthorizedError
+from app.rules import TIE, Rule
 from app.simulate.client import Client, StoppedError
-from app.simulate.rules import TIE, Rule
 from app.simulate.tally import Tally
 
 SPREAD = 0.5

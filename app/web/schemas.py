@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import labeling, reports
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.leasing import MOST_LEASES
 from app.models import Andon, Job, JobState, Phase, Run, Verdict
 

@@ -9,7 +9,8 @@ from celery import Celery
 from app import jobs
 from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory, session_scope
-from app.jobs import ADVANCE_RUN, WORK, JobKind, Queue
+from app.jobs import ADVANCE_RUN, WORK, Queue
+from app.kinds import JobKind
 from tests.factories import make_account
 
 DEAD = "redis://127.0.0.1:1/0"

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import reports
 from app.errors import NotFoundError
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.models import (
     Account,
     Andon,

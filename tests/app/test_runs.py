@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app import jobs, prompts, runs
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import preset
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.models import Audit, Guideline, Job, JobState, Phase
 from tests.factories import make_account, make_run
 

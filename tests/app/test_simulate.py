@@ -14,12 +14,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import accounts, runs, simulate
+from app import accounts, rules, runs, simulate
 from app.errors import InvalidError, NotFoundError, UnauthorizedError
 from app.main import create_app
 from app.models import Label, Role, Run, Sample, Verdict
 from app.settings import Settings
-from app.simulate import rules
 from tests.factories import make_account, make_comparison, make_run
 
 TEXTS = ("I hate this.", "I love this wonderful day.", "A very, very long sentence about nothing.", "Fine.")

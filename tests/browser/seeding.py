@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.models import (
     Assignment,
     AssignmentState,

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs
 from app.db import SessionFactory, session_scope
-from app.jobs import JobKind
+from app.kinds import JobKind
 from app.models import Job, JobState
 from tests.factories import make_run
 from workers import fencing, plan

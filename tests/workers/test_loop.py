@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.hparams import RunHParams, preset
-from app.jobs import JobKind
+from app.kinds import JobKind
 from workers.loop import (
     Action,
     Candidate,

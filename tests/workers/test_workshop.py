@@ -10,9 +10,8 @@ from torch import Tensor
 from app.errors import ConflictError
 from app.hparams import RunHParams, preset
 from tests.tiny import save_tiny_model
-from workers.data.common import PolicyFiles, RewardFiles
-from workers.data.policy import PPOPlan
 from workers.models import weights_digest
+from workers.plans import PolicyFiles, PPOPlan, RewardFiles
 from workers.ppo_trainer import PPOTrainer
 from workers.workshop import Workshop
 

@@ -1,7 +1,6 @@
 """What every job reads: the policy's files, the reward model's, a seed of its own."""
 
 import hashlib
-from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import func, select
@@ -10,26 +9,7 @@ from sqlalchemy.orm import Session
 from app.errors import ConflictError
 from app.models import Checkpoint, CheckpointKind, Run
 from workers.fencing import Claim
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyFiles:
-    """Where a policy's weights are."""
-
-    checkpoint_id: UUID
-    base_model: str
-    """Name of the reference it shares architecture and tokenizer with."""
-    reference_digest: str
-    digest: str | None
-    """In the checkpoint store; None for the reference itself."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewardFiles:
-    """Where a reward model's weights are."""
-
-    checkpoint_id: UUID
-    digest: str
+from workers.plans import PolicyFiles, RewardFiles
 
 
 def policy_files(session: Session, run: Run, checkpoint_id: UUID | None) -> PolicyFiles:

@@ -1,7 +1,6 @@
 """The train_policy job: what PPO goes on from, and what it leaves behind."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,55 +9,15 @@ from sqlalchemy.orm import Session
 
 from app import andon, runs
 from app.errors import ConflictError
-from app.hparams import RunHParams
 from app.jobs import wake_run
 from app.models import Checkpoint, CheckpointKind, Phase, Prompt, Run, Split
 from workers import fencing, tracking
-from workers.data.common import (
-    PolicyFiles,
-    RewardFiles,
-    next_number,
-    policy_files,
-    reward_files,
-)
+from workers.data.common import next_number, policy_files, reward_files
 from workers.fencing import Claim
+from workers.plans import PPOPlan, PPOResult
 
 RECHECKED_STATES = 5
 """Outdated states named again each time, for those that a killed job left on the disk."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PPOPlan:
-    """Go on with PPO from here."""
-
-    reference: PolicyFiles
-    state_digest: str | None
-    """Training state in the checkpoint store; None: start from the reference."""
-    reward: RewardFiles
-    """Pinned for the whole job; a newer one counts from the next."""
-    hparams: RunHParams
-    queries: tuple[str, ...]
-    """All prompts of the train split, in a fixed order."""
-    update: int
-    """Updates done."""
-    updates: int
-    """Updates that the labels allow now."""
-    published_episodes: int
-    """Episodes of the newest published policy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PPOResult:
-    """What a job leaves behind; the files are on disk already."""
-
-    state_digest: str
-    policy_digest: str | None
-    """A policy published at the end of the job, if one was due."""
-    update: int
-    """Updates done, those before the job included."""
-    kl_coef: float
-    stats: Sequence[Mapping[str, float]]
-    """One per update of the job."""
 
 
 def ppo_plan(session: Session, claim: Claim) -> PPOPlan:

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app import reports, runs, usable
-from app.hparams import RunHParams
 from app.jobs import wake_run
 from app.models import (
     Checkpoint,
@@ -25,39 +23,13 @@ from app.models import (
     Split,
 )
 from workers import fencing, tracking
-from workers.data.common import PolicyFiles, job_seed, next_number, policy_files
+from workers.data.common import job_seed, next_number, policy_files
 from workers.fencing import Claim
+from workers.plans import LabeledComparison, RewardPlan
 from workers.tracking import Estimate
 
 NORMALIZATION_PROMPTS = 512
 """Train prompts whose reference samples may normalise the scores; the trainer takes as many as it needs."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabeledComparison:
-    """One usable label with what it was about."""
-
-    label_id: UUID
-    prompt_id: UUID
-    prompt: str
-    sample_ids: tuple[UUID, ...]
-    responses: tuple[tuple[int, ...], ...]
-    """Kept token ids of each sample."""
-    best: int
-    """Index of the chosen sample."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RewardPlan:
-    """Fit a reward model to these labels."""
-
-    reference: PolicyFiles
-    hparams: RunHParams
-    train: tuple[LabeledComparison, ...]
-    valid: tuple[LabeledComparison, ...]
-    """On prompts of the valid split, which train nothing."""
-    normalization_prompts: tuple[str, ...]
-    seed: int
 
 
 def reward_plan(session: Session, claim: Claim) -> RewardPlan:

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,6 @@ from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from app import comparisons, prompts, runs
-from app.hparams import TaskHParams
 from app.models import (
     Comparison,
     ComparisonSample,
@@ -24,60 +22,14 @@ from app.models import (
     Split,
 )
 from workers import fencing
-from workers.data.common import (
-    PolicyFiles,
-    RewardFiles,
-    job_seed,
-    policy_files,
-    reward_files,
-)
+from workers.data.common import job_seed, policy_files, reward_files
 from workers.fencing import Claim
+from workers.plans import PromptText, RewardFiles, SamplePlan, ScorePlan, StoredSample
 from workers.sampler import SampledPrompt, SampleDraw
 
 SHOWCASE_PROMPTS = 8
 SCORE_CHUNK = 256
 """Samples per scoring job."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PromptText:
-    """A prompt to continue."""
-
-    id: UUID
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SamplePlan:
-    """Continue these prompts with this policy."""
-
-    policy: PolicyFiles
-    reward: RewardFiles | None
-    task: TaskHParams
-    prompts: tuple[PromptText, ...]
-    purposes: tuple[Purpose, ...]
-    """Of the comparison made from each prompt; empty where none is made."""
-    seed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredSample:
-    """A sample to score again: its prompt and the ids people saw."""
-
-    id: UUID
-    prompt: str
-    token_ids: tuple[int, ...]
-    """Kept ids only."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScorePlan:
-    """Score these samples with this reward model."""
-
-    policy: PolicyFiles
-    reward: RewardFiles
-    task: TaskHParams
-    samples: tuple[StoredSample, ...]
 
 
 def sample_plan(session: Session, claim: Claim) -> SamplePlan:
@@ -119,7 +71,7 @@ def record_samples(
             prompt_id=prompt.id,
             sample_ids=[row.id for row in rows],
             policy_id=plan.policy.checkpoint_id,
-            purpose=purpose,
+            purpose=Purpose(purpose),
         )
         if plan.reward is not None:
             record_scores(session, plan.reward, dict(zip((r.id for r in rows), scores[one.prompt], strict=True)))

@@ -1,0 +1,31 @@
+"""Hyperparameters and task presets: frozen, validated, with units.
+
+Standard library and pydantic only, so that forms, the API and the trainers read one definition. A run stores its
+`RunHParams` as JSON on its row when it is created and never changes it.
+"""
+
+from app.hparams.base import HParams
+from app.hparams.ppo import GuardHParams, PPOHParams
+from app.hparams.presets import PRESETS, preset
+from app.hparams.reward import MIDDLE_MEANS, PAPER_HEAD, PROBE_HEADS, Pooling, Readout, RewardHead, RewardHParams
+from app.hparams.run import RunHParams
+from app.hparams.schedule import ScheduleHParams
+from app.hparams.task import TaskHParams
+
+__all__ = [
+    "MIDDLE_MEANS",
+    "PAPER_HEAD",
+    "PRESETS",
+    "PROBE_HEADS",
+    "GuardHParams",
+    "HParams",
+    "PPOHParams",
+    "Pooling",
+    "Readout",
+    "RewardHParams",
+    "RewardHead",
+    "RunHParams",
+    "ScheduleHParams",
+    "TaskHParams",
+    "preset",
+]

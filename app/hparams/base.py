@@ -1,0 +1,15 @@
+"""What all hyperparameters have in common."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class HParams(BaseModel):
+    """Frozen, and unknown names are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,32 @@
+"""When people label, when the reward model retrains, when PPO may go on (Ziegler et al. 2019, section 2.3)."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from app.hparams.base import Fraction, HParams, Positive
+
+
+class ScheduleHParams(HParams):
+    """Label collection. With `initial_labels` equal to `total_labels` and one reward training it is offline."""
+
+    kind: Literal["online"] = "online"
+    initial_labels: Positive = 1_000
+    """Labels before the first reward model, all on samples of the reference."""
+    total_labels: Positive = 5_000
+    reward_trainings: Positive = 20
+    """Reward model trainings in all, the first at `initial_labels`."""
+    outstanding: Positive = 1_000
+    """Labels asked for beyond those the schedule needs now."""
+    valid_fraction: Fraction = 0.1
+    """Share of comparisons on prompts of the valid split; these train nothing."""
+    promote_episodes: Positive = 51_200
+    """Episodes between two promotions of the training policy to the one that writes samples for people."""
+
+    @model_validator(mode="after")
+    def _initial_within_total(self) -> Self:
+        if self.initial_labels > self.total_labels:
+            raise ValueError("initial_labels must not exceed total_labels")
+        if self.reward_trainings > self.total_labels - self.initial_labels + 1:
+            raise ValueError("reward_trainings must not outnumber the label counts from initial_labels to total_labels")
+        return self

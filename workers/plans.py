@@ -1,0 +1,132 @@
+"""What a job is asked to compute and what it leaves behind, free of tables: plans go in, results come out.
+
+`workers.data` makes them from rows, `workers.offline` from a folder.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from app.hparams import RunHParams, TaskHParams
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFiles:
+    """Where a policy's weights are."""
+
+    checkpoint_id: UUID
+    base_model: str
+    """Name of the reference it shares architecture and tokenizer with."""
+    reference_digest: str
+    digest: str | None
+    """In the checkpoint store; None for the reference itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardFiles:
+    """Where a reward model's weights are."""
+
+    checkpoint_id: UUID
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptText:
+    """A prompt to continue."""
+
+    id: UUID
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplePlan:
+    """Continue these prompts with this policy."""
+
+    policy: PolicyFiles
+    reward: RewardFiles | None
+    task: TaskHParams
+    prompts: tuple[PromptText, ...]
+    purposes: tuple[str, ...]
+    """Of the comparison made from each prompt; empty where none is made."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSample:
+    """A sample to score again: its prompt and the ids people saw."""
+
+    id: UUID
+    prompt: str
+    token_ids: tuple[int, ...]
+    """Kept ids only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorePlan:
+    """Score these samples with this reward model."""
+
+    policy: PolicyFiles
+    reward: RewardFiles
+    task: TaskHParams
+    samples: tuple[StoredSample, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabeledComparison:
+    """One usable label with what it was about."""
+
+    label_id: UUID
+    prompt_id: UUID
+    prompt: str
+    sample_ids: tuple[UUID, ...]
+    responses: tuple[tuple[int, ...], ...]
+    """Kept token ids of each sample."""
+    best: int
+    """Index of the chosen sample."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardPlan:
+    """Fit a reward model to these labels."""
+
+    reference: PolicyFiles
+    hparams: RunHParams
+    train: tuple[LabeledComparison, ...]
+    valid: tuple[LabeledComparison, ...]
+    """On prompts of the valid split, which train nothing."""
+    normalization_prompts: tuple[str, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PPOPlan:
+    """Go on with PPO from here."""
+
+    reference: PolicyFiles
+    state_digest: str | None
+    """Training state in the checkpoint store; None: start from the reference."""
+    reward: RewardFiles
+    """Pinned for the whole job; a newer one counts from the next."""
+    hparams: RunHParams
+    queries: tuple[str, ...]
+    """All prompts of the train split, in a fixed order."""
+    update: int
+    """Updates done."""
+    updates: int
+    """Updates that the labels allow now."""
+    published_episodes: int
+    """Episodes of the newest published policy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PPOResult:
+    """What a job leaves behind; the files are on disk already."""
+
+    state_digest: str
+    policy_digest: str | None
+    """A policy published at the end of the job, if one was due."""
+    update: int
+    """Updates done, those before the job included."""
+    kl_coef: float
+    stats: Sequence[Mapping[str, float]]
+    """One per update of the job."""
