@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from app import accounts, embedded, migrating, prompts, runs, simulate, welcome
+from app import accounts, embedded, migrating, prompts, runs, simulate, texts, welcome
 from app.db import make_engine, make_session_factory, session_scope
 from app.errors import DomainError, InvalidError, UnavailableError
+from app.hparams import parse_changes, planned
 from app.models import Role
 from app.settings import Settings
 from app.up import UpOptions, up
@@ -70,9 +71,9 @@ def import_prompts(
     prompt_set: Annotated[str, typer.Option("--set", help="Name of the prompt set; made if there is none.")],
 ) -> None:
     """Add prompts to a set."""
-    texts = prompts.read_file(file)
+    found = texts.read_file(file)
     with _database(_settings()) as session:
-        done = prompts.import_texts(session, prompt_set, texts)
+        done = prompts.import_texts(session, prompt_set, found)
         sizes = ", ".join(f"{count} {split}" for split, count in prompts.counts(session, prompt_set).items())
     print(f"{done.added} prompts added, {done.known} known already. {prompt_set} has now {sizes}.")
 
@@ -87,7 +88,7 @@ def create_run(
     ] = None,
 ) -> None:
     """Start a run; prints its id."""
-    hparams = runs.plan(preset, parse_changes(change or []))
+    hparams = planned(preset, parse_changes(change or []))
     with _database(_settings()) as session:
         made = runs.create(session, name=name, base_model=model, hparams=hparams, actor_id=None)
     print(made.id)
@@ -153,24 +154,6 @@ def main() -> None:
         if not isinstance(error.orig, psycopg.errors.UndefinedTable):
             raise
         sys.exit("The database has no tables of Prefloop yet: run `prefloop migrate`.")
-
-
-def parse_changes(words: list[str]) -> dict[str, Any]:
-    """Nested changes of hyperparameters from words such as `ppo.batch=64`; values are JSON or else plain text.
-
-    Raises: InvalidError naming a word without `=`.
-    """
-    changes: dict[str, Any] = {}
-    for word in words:
-        path, separator, value = word.partition("=")
-        if not separator:
-            raise InvalidError(f"Write {word!r} as name=value, such as ppo.batch=64.")
-        *groups, name = path.split(".")
-        place = changes
-        for group in groups:
-            place = place.setdefault(group, {})
-        place[name] = _value(value)
-    return changes
 
 
 def read_ready_file(path: Path) -> dict[str, str]:
@@ -243,10 +226,3 @@ def _stop_event() -> Iterator[Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -1,4 +1,4 @@
-"""Kinds of jobs: the words that tables, schedules and trainers share. Standard library only."""
+"""Kinds of things: the words that tables, schedules and trainers share. Standard library only."""
 
 from enum import StrEnum
 
@@ -18,3 +18,23 @@ class JobKind(StrEnum):
     TRAIN_POLICY = "train_policy"
     IMPORT_MODEL = "import_model"
     """Register the base model as the run's reference policy."""
+
+
+class Split(StrEnum):
+    """Train teaches, valid selects, test reports. Decided once by a hash of the normalised text."""
+
+    TRAIN = "train"
+    VALID = "valid"
+    TEST = "test"
+
+
+class Verdict(StrEnum):
+    """The answer."""
+
+    BEST = "best"
+    TIE = "tie"
+    NONE = "none"
+    """None of the four is good."""
+    SKIP = "skip"
+    UNDONE = "undone"
+    """Takes back the revision before it."""

@@ -4,17 +4,15 @@ running ⇄ paused, and from both to stopped. `finished` is set when all episode
 `finished` and `stopped`.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 from uuid import UUID
 
-from pydantic import ValidationError
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from app import audit, jobs, prompts
 from app.errors import ConflictError, InvalidError, NotFoundError
-from app.hparams import RunHParams, preset
+from app.hparams import RunHParams
 from app.models import Guideline, Job, JobState, Phase, Run, Split
 
 LEAST_TRAIN_PROMPTS = 16
@@ -27,21 +25,6 @@ LEGAL: dict[Phase, tuple[Phase, ...]] = {
     Phase.STOPPED: (),
 }
 """Phases a person may lead to from each phase."""
-
-
-def plan(preset_name: str, changes: Mapping[str, Any] | None = None) -> RunHParams:
-    """A preset with `changes`, nested like its fields.
-
-    Raises: InvalidError without such a preset, or naming each value that is wrong.
-    """
-    try:
-        base = preset(preset_name).model_dump(mode="json")
-        return RunHParams.model_validate(_merged(base, changes or {}))
-    except KeyError as error:
-        raise InvalidError(str(error.args[0])) from error
-    except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc'])) or 'hparams'}: {fault['msg']}" for fault in error.errors())
-        raise InvalidError("; ".join(faults)) from error
 
 
 def create(session: Session, *, name: str, base_model: str, hparams: RunHParams, actor_id: UUID | None) -> Run:
@@ -130,14 +113,6 @@ def _change(session: Session, run_id: UUID, phase: Phase, actor_id: UUID | None,
     jobs.wake_run(session, run_id)
     session.flush()
     return run
-
-
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    both = dict(base)
-    for name, value in changes.items():
-        nested = isinstance(value, Mapping) and isinstance(both.get(name), Mapping)
-        both[name] = _merged(both[name], value) if nested else value
-    return both
 
 
 def _check_prompts(session: Session, prompt_set: str) -> None:

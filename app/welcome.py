@@ -6,9 +6,10 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import accounts, comparisons, prompts, runs
+from app import accounts, comparisons, prompts, runs, texts
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
+from app.hparams import planned
 from app.models import Account, ApiToken, Phase, Role, Run
 from app.settings import Settings
 
@@ -86,7 +87,7 @@ def _run(session: Session, base_model: str | None) -> Run | None:
 def _create_run(session: Session, base_model: str | None, preset: str, actor_id: UUID) -> Run:
     if base_model is None:
         raise InvalidError("There is no run to go on with: give a base model with --model.")
-    hparams = runs.plan(preset)
+    hparams = planned(preset)
     if not any(prompts.counts(session, hparams.prompt_set).values()):
-        prompts.import_texts(session, hparams.prompt_set, prompts.bundled_stories())
+        prompts.import_texts(session, hparams.prompt_set, texts.bundled_stories())
     return runs.create(session, name=preset, base_model=base_model, hparams=hparams, actor_id=actor_id)

@@ -20,7 +20,7 @@ APP_FLOORS = {
     4: {"main", "cli", "up"},
     3: {"web"},
     1: {"models", "jobs"},
-    0: {"settings", "errors", "quality", "hparams", "kinds", "rules", "resources", "launch"},
+    0: {"settings", "errors", "quality", "hparams", "kinds", "rules", "texts", "resources", "launch"},
 }
 WORKER_FLOORS = {
     4: {"tasks", "handlers", "control", "evaluation", "cli"},
@@ -37,7 +37,7 @@ WORKER_FLOORS = {
     1: {"nets"},
     0: {"rlhf"},
 }
-SHARED = {"app.hparams", "app.kinds", "app.errors", "app.quality", "app.rules"}
+SHARED = {"app.hparams", "app.kinds", "app.errors", "app.quality", "app.rules", "app.texts"}
 """Of the app, what every floor of the workers may read: no database and no torch comes with it."""
 MIDDLE_FLOOR = 2
 """Of every room not named above."""

@@ -1,5 +1,6 @@
 """The tables, one noun per file."""
 
+from app.kinds import Split, Verdict
 from app.models.account import Account, ApiToken, Invite, Role, WebSession
 from app.models.andon import Andon
 from app.models.assignment import Assignment, AssignmentState
@@ -10,10 +11,10 @@ from app.models.comparison import Comparison, ComparisonSample, ComparisonState,
 from app.models.evaluation import Evaluation
 from app.models.guideline import Guideline
 from app.models.job import Job, JobState
-from app.models.label import Label, Verdict
+from app.models.label import Label
 from app.models.label_set import LabelSet, LabelSetItem
 from app.models.metric import Metric
-from app.models.prompt import Prompt, Split
+from app.models.prompt import Prompt
 from app.models.run import Phase, Run
 from app.models.sample import Sample, SamplePurpose, SampleScore
 

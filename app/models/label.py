@@ -1,24 +1,12 @@
 """Labels: what people answered. Written once, never changed."""
 
-from enum import StrEnum
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.kinds import Verdict
 from app.models.base import Base, Dated, Keyed, enum_column
-
-
-class Verdict(StrEnum):
-    """The answer."""
-
-    BEST = "best"
-    TIE = "tie"
-    NONE = "none"
-    """None of the four is good."""
-    SKIP = "skip"
-    UNDONE = "undone"
-    """Takes back the revision before it."""
 
 
 class Label(Keyed, Dated, Base):

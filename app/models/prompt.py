@@ -1,19 +1,10 @@
 """Prompts: the texts that the model continues."""
 
-from enum import StrEnum
-
 from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.kinds import Split
 from app.models.base import Base, Dated, Keyed, enum_column
-
-
-class Split(StrEnum):
-    """Train teaches, valid selects, test reports. Decided once by a hash of the normalised text."""
-
-    TRAIN = "train"
-    VALID = "valid"
-    TEST = "test"
 
 
 class Prompt(Keyed, Dated, Base):

@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from app import accounts, exports, reports, runs, welcome
+from app.hparams import planned
 from app.models import Role, Run
 from app.web.deps import AccountDep, ResearcherDep, SessionDep, SessionFactoryDep, SettingsDep
 from app.web.schemas import LabelerOut, NewLabeler, NewRun, Note, RunOut, RunsOut, SeriesOut
@@ -39,7 +40,7 @@ def list_runs(_: AccountDep, session: SessionDep) -> RunsOut:
 @router.post("/runs", status_code=201)
 def create_run(body: NewRun, me: ResearcherDep, session: SessionDep) -> RunOut:
     """Start a run from a preset, with changes where wanted."""
-    hparams = runs.plan(body.preset, body.hparams)
+    hparams = planned(body.preset, body.hparams)
     made = runs.create(session, name=body.name, base_model=body.base_model, hparams=hparams, actor_id=me.id)
     return RunOut.of(made)
 

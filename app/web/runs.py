@@ -8,7 +8,7 @@ from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app import accounts, runs, welcome
-from app.hparams import PRESETS
+from app.hparams import PRESETS, planned
 from app.models import Role
 from app.web import pages
 from app.web.deps import ResearcherDep, SessionDep, SettingsDep
@@ -42,7 +42,7 @@ def create_run(
     session: SessionDep,
 ) -> RedirectResponse:
     """Start a run and go to its page."""
-    made = runs.create(session, name=name, base_model=base_model, hparams=runs.plan(preset), actor_id=me.id)
+    made = runs.create(session, name=name, base_model=base_model, hparams=planned(preset), actor_id=me.id)
     return pages.see_other(f"/runs/{made.id}")
 
 

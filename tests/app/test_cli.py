@@ -88,16 +88,6 @@ def test_an_empty_database_says_what_to_run(
     assert "prefloop migrate" in done
 
 
-def test_changes_nest_and_keep_their_types() -> None:
-    words = ["ppo.batch=64", "ppo.kl_target=null", "prompt_set=mine", "task.question=Which is best?", "seed=3"]
-    assert cli.parse_changes(words) == {
-        "ppo": {"batch": 64, "kl_target": None},
-        "prompt_set": "mine",
-        "task": {"question": "Which is best?"},
-        "seed": 3,
-    }
-
-
 def test_a_file_that_is_no_ready_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "ready.json"
     path.write_text(json.dumps({"url": "http://x"}))

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import prompts
+from app import prompts, texts
 from app.errors import InvalidError
 from app.models import Prompt, Split
 from tests.factories import make_comparison, make_prompt, make_run
@@ -16,8 +16,8 @@ from tests.factories import make_comparison, make_prompt, make_run
 
 def test_case_and_white_space_do_not_make_another_prompt() -> None:
     expected = hashlib.sha256(b"the door opened.").hexdigest()
-    assert prompts.digest_of("  The door\n opened. ") == expected == prompts.digest_of("THE DOOR opened.")
-    assert prompts.digest_of("The door opened") != expected
+    assert texts.digest_of("  The door\n opened. ") == expected == texts.digest_of("THE DOOR opened.")
+    assert texts.digest_of("The door opened") != expected
 
 
 @pytest.mark.parametrize(
@@ -32,11 +32,11 @@ def test_case_and_white_space_do_not_make_another_prompt() -> None:
     ],
 )
 def test_the_split_is_read_off_the_digest(digest: str, split: Split) -> None:
-    assert prompts.split_of(digest.ljust(64, "0")) == split
+    assert texts.split_of(digest.ljust(64, "0")) == split
 
 
 def test_splits_have_their_shares() -> None:
-    splits = [prompts.split_of(prompts.digest_of(f"text {n}")) for n in range(4000)]
+    splits = [texts.split_of(texts.digest_of(f"text {n}")) for n in range(4000)]
     shares = {split: splits.count(split) / 4000 for split in Split}
     assert shares == pytest.approx({Split.TRAIN: 0.75, Split.VALID: 0.10, Split.TEST: 0.15}, abs=0.02)
 
@@ -64,7 +64,7 @@ def test_lines_and_json_lines_are_read(tmp_path: Path) -> None:
     plain, lines = tmp_path / "a.txt", tmp_path / "a.jsonl"
     plain.write_text("One door\n\nTwo\u2028doors\n", encoding="utf-8")
     lines.write_text('{"text": "One door", "x": 1}\n\n"Two\u2028doors"\n', encoding="utf-8")
-    assert prompts.read_file(plain) == prompts.read_file(lines) == ["One door", "Two\u2028doors"]
+    assert texts.read_file(plain) == texts.read_file(lines) == ["One door", "Two\u2028doors"]
 
 
 @pytest.mark.parametrize("bad", ["{", "3", "{}", '{"text": 5}', '{"text": " "}'])
@@ -72,15 +72,15 @@ def test_a_bad_line_is_named(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text(json.dumps("good") + "\n" + bad + "\n")
     with pytest.raises(InvalidError, match="line 2"):
-        prompts.read_file(path)
+        texts.read_file(path)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_bytes(b"caf\xe9")
     with pytest.raises(InvalidError, match=r"none\.txt: No such file"):
-        prompts.read_file(tmp_path / "none.txt")
+        texts.read_file(tmp_path / "none.txt")
     with pytest.raises(InvalidError, match="not UTF-8"):
-        prompts.read_file(tmp_path / "b.txt")
+        texts.read_file(tmp_path / "b.txt")
 
 
 def test_the_least_asked_come_first(session: Session) -> None:

@@ -38,7 +38,8 @@ def sample_plan(session: Session, claim: Claim) -> SamplePlan:
     hparams = runs.hparams_of(run)
     seed = job_seed(hparams.seed, claim)
     count = int(claim.args["count"])
-    valid = sum(random.Random(seed).random() < hparams.schedule.valid_fraction for _ in range(count))
+    rng = random.Random(seed)
+    valid = sum(rng.random() < hparams.schedule.valid_fraction for _ in range(count))
     train = prompts.pick(session, run, split=Split.TRAIN, count=count - valid, seed=seed)
     held_out = prompts.pick(session, run, split=Split.VALID, count=valid, seed=seed)
     return SamplePlan(

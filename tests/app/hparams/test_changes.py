@@ -1,0 +1,47 @@
+"""Changes of a preset: words become nested values, and what is wrong is named."""
+
+import pytest
+
+from app.errors import InvalidError
+from app.hparams import parse_changes, planned
+
+
+def test_changes_nest_and_keep_their_types() -> None:
+    words = ["ppo.batch=64", "ppo.kl_target=null", "prompt_set=mine", "task.question=Which is best?", "seed=3"]
+    assert parse_changes(words) == {
+        "ppo": {"batch": 64, "kl_target": None},
+        "prompt_set": "mine",
+        "task": {"question": "Which is best?"},
+        "seed": 3,
+    }
+
+
+def test_a_preset_keeps_what_is_not_changed() -> None:
+    changed, plain = planned("sentiment-small", {"ppo": {"batch": 8}}), planned("sentiment-small")
+    assert changed.ppo.batch == 8
+    assert changed.model_copy(update={"ppo": plain.ppo}) == plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"ppo": {"batch": 0}}, "ppo.batch"),
+        ({"ppo": {"bacht": 8}}, "ppo.bacht"),
+        ({"task": {"min_terminator_index": 24}}, "min_terminator_index"),
+        ({"ppo": {"minibatches": 5}}, "minibatches"),
+        ({"schedule": {"initial_labels": 700}}, "initial_labels"),
+    ],
+)
+def test_what_is_wrong_is_named(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidError, match=said):
+        planned("sentiment-small", changes)
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(InvalidError, match="sentiment-small"):
+        planned("none")
+
+
+def test_a_word_without_a_value_is_refused() -> None:
+    with pytest.raises(InvalidError, match="name=value"):
+        parse_changes(["ppo.batch"])
