@@ -94,7 +94,8 @@ def token(session: Session) -> str:
 
 
 def options(port: int, token: str, **changes: object) -> simulate.Options:
-    values = {"url": f"http://127.0.0.1:{port}", "token": token, "rule": rules.longest, "seconds_per_label": 0.01}
+    longest = rules.load_rule("longest")
+    values = {"url": f"http://127.0.0.1:{port}", "token": token, "rule": longest, "seconds_per_label": 0.01}
     return simulate.Options(**values | changes)  # type: ignore[arg-type]
 
 

@@ -8,12 +8,12 @@ import torch
 from sqlalchemy import select
 
 from app.db import SessionFactory, session_scope
-from app.errors import InvalidError, NotFoundError
+from app.errors import NotFoundError
 from app.models import Checkpoint, CheckpointKind, Evaluation, Run, Split
+from app.rules import Score
 from tests.factories import make_checkpoint, make_prompt, make_run
 from tests.tiny import save_tiny_model
 from workers.evaluation import Options, evaluate
-from workers.judges import Judge, load_judge
 from workers.models import weights_digest
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
@@ -51,7 +51,7 @@ def run_id(session_factory: SessionFactory, folder: Path, workshop: Workshop) ->
         return run.id
 
 
-def options(run_id: UUID | None, judge: Judge, *, policy: int | None = None) -> Options:
+def options(run_id: UUID | None, judge: Score, *, policy: int | None = None) -> Options:
     """Sixty samples of each."""
     return Options(run_id=run_id, policy_number=policy, judge_name="test", judge=judge, samples=60, seed=3)
 
@@ -84,18 +84,3 @@ def test_the_same_seed_gives_the_same_report(session_factory: SessionFactory, wo
 def test_what_is_not_there_is_told(session_factory: SessionFactory, workshop: Workshop, run_id: UUID) -> None:
     with pytest.raises(NotFoundError, match="no policy 7"):
         evaluate(session_factory, workshop, options(run_id, count_happy, policy=7), progress=lambda _: None)
-
-
-def test_vader_judges_the_continuation() -> None:
-    judge = load_judge("vader")
-    assert judge("terrible", "She was happy and loved it.") > 0.5 > -0.5 > judge("happy", "It was a horrible death.")
-
-
-def test_a_judge_can_be_any_function() -> None:
-    assert load_judge("tests.workers.test_evaluation:count_happy")("", "happy happy") == 2
-
-
-@pytest.mark.parametrize("name", ["none", "no_such_module:f", "tests.tiny:no_such_function"])
-def test_an_unknown_judge_is_refused(name: str) -> None:
-    with pytest.raises(InvalidError):
-        load_judge(name)
