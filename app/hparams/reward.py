@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.hparams.base import HParams, Positive, Rate
+from app.kinds import Verdict
 
 
 class Pooling(StrEnum):
@@ -76,3 +77,9 @@ class RewardHParams(HParams):
     epochs: Positive = 1
     normalization_samples: Positive = 256
     """Reference samples whose scores are brought to mean 0 and standard deviation 1."""
+
+    @property
+    def used_verdicts(self) -> tuple[Verdict, ...]:
+        """Answers that train and that the schedule counts."""
+        even = {Verdict.TIE: self.tie_labels, Verdict.NONE: self.none_labels}
+        return (Verdict.BEST, *(verdict for verdict, use in even.items() if use == "even"))
