@@ -20,6 +20,7 @@ from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
 from workers.ppo_trainer import PPOTrainer, Progress
+from workers.rlhf.types import QueryBatch
 
 TEXT = "The old lighthouse keeper climbed the stairs one last time before the storm, and from the top he saw the boats."
 
@@ -62,11 +63,11 @@ def measure(folder: Path, *, bf16: bool, updates: int) -> list[float]:
         progress=Progress(update=0, kl_coef=hparams.ppo.kl_coef),
         bf16=bf16,
     )
-    queries, mask = encode_queries(tokenizer, [TEXT] * hparams.ppo.batch, max_tokens=hparams.task.query_tokens)
+    ids, mask = encode_queries(tokenizer, [TEXT] * hparams.ppo.batch, max_tokens=hparams.task.query_tokens)
     seconds = []
     for _ in range(updates + 1):
         began = time.perf_counter()
-        trainer.update(queries, mask, lengths)
+        trainer.update(QueryBatch.same(ids, mask), lengths)
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 

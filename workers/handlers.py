@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 
 import structlog
-import torch
 
 from app.kinds import JobKind
 from workers import fencing
@@ -17,8 +16,10 @@ from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
 from workers.plans import PPOPlan, PPOResult, SamplePlan
-from workers.ppo_trainer import PPOTrainer, query_order
+from workers.ppo_trainer import PPOTrainer
+from workers.query_order import order_seed, query_order
 from workers.references import Reference
+from workers.rlhf.types import QueryBatch
 from workers.sampler import SampledPrompt
 from workers.work import Work
 
@@ -156,18 +157,18 @@ def _updates(work: Work, plan: PPOPlan, trainer: PPOTrainer) -> list[dict[str, f
             if not policy_data.may_go_on(session, work.claim):
                 break
         began = time.monotonic()
-        queries, mask = _batch(reference, plan, trainer)
-        done = trainer.update(queries, mask, scorer)
+        done = trainer.update(_batch(reference, plan, trainer), scorer)
         seconds = time.monotonic() - began
         stats.append(done | {"time/episodes_per_second": plan.hparams.ppo.batch / seconds})
         log.info("ppo_update", update=trainer.progress.update, kl=done["objective/kl"], score=done["objective/score"])
     return stats
 
 
-def _batch(reference: Reference, plan: PPOPlan, trainer: PPOTrainer) -> tuple[torch.Tensor, torch.Tensor]:
-    batch = plan.hparams.ppo.batch
-    order = query_order(len(plan.queries), start=trainer.progress.update * batch, count=batch, seed=plan.hparams.seed)
-    return reference.encode([plan.queries[i] for i in order], plan.hparams.task)
+def _batch(reference: Reference, plan: PPOPlan, trainer: PPOTrainer) -> QueryBatch:
+    hparams, batch = plan.hparams, plan.hparams.ppo.batch
+    start = trainer.progress.update * batch
+    order = query_order(len(plan.queries), start=start, count=batch, seed=order_seed(hparams))
+    return reference.queries([plan.queries[i] for i in order], hparams.task, hparams.reward.query)
 
 
 def _publish_due(plan: PPOPlan, trainer: PPOTrainer) -> bool:

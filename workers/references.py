@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from app.hparams import TaskHParams
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import encode_queries, terminator_ids
+from workers.rlhf.types import QueryBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,14 @@ class Reference:
         ids, mask = encode_queries(self.tokenizer, list(texts), max_tokens=task.query_tokens)
         device = self.policy.language_model.device
         return ids.to(device), mask.to(device)
+
+    def queries(self, texts: Sequence[str], task: TaskHParams, reward_query: Literal["formatted", "raw"]) -> QueryBatch:
+        """Prompts as policy and reference read them, and as the reward model does (RewardHParams.query)."""
+        ids, mask = self.encode(texts, task)
+        if reward_query == "formatted" or not (task.prefix or task.suffix):
+            return QueryBatch.same(ids, mask)
+        raw_ids, raw_mask = self.encode(texts, task)
+        return QueryBatch(ids=ids, mask=mask, raw_ids=raw_ids, raw_mask=raw_mask)
 
     def terminators(self, task: TaskHParams) -> Tensor:
         """(t,) int64 ids that end a response; none where the task has no terminator."""

@@ -1,5 +1,6 @@
 """PPO on a tiny random GPT-2: it learns what is scored, resumes exactly, and leaves the reference alone."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,10 @@ from workers.checkpoints import pack_optimizer, unpack_optimizer
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
-from workers.ppo_trainer import DivergedError, PPOTrainer, Progress, query_order
+from workers.ppo_objective import Objective
+from workers.ppo_trainer import DivergedError, PPOTrainer, Progress
+from workers.rlhf.advantages import Advantages
+from workers.rlhf.types import QueryBatch, Rollout
 
 TASK = TaskHParams(question="?", query_tokens=8, response_tokens=6, min_terminator_index=2, temperature=1.0)
 PPO = PPOHParams(
@@ -27,24 +31,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-def make_trainer(folder: Path, ppo: PPOHParams = PPO, progress: Progress | None = None) -> PPOTrainer:
+def make_trainer(
+    folder: Path,
+    ppo: PPOHParams = PPO,
+    progress: Progress | None = None,
+    *,
+    task: TaskHParams = TASK,
+    objective: Objective | None = None,
+) -> PPOTrainer:
     """A trainer at its start, or at `progress`."""
     reference = Policy(LanguageModel.load(folder)).requires_grad_(False)
     return PPOTrainer(
         Policy(LanguageModel.load(folder)),
         reference,
-        task=TASK,
+        task=task,
         ppo=ppo,
-        terminators=torch.tensor(terminator_ids(load_tokenizer(folder), ".")),
+        terminators=torch.tensor(terminator_ids(load_tokenizer(folder), task.terminator or "<|endoftext|>")),
         seed=1,
         progress=progress or Progress(update=0, kl_coef=ppo.kl_coef),
         bf16=False,
+        objective=objective,
     )
 
 
-def batch(folder: Path) -> tuple[Tensor, Tensor]:
+def batch(folder: Path) -> QueryBatch:
     """Sixteen queries of unequal length."""
-    return encode_queries(load_tokenizer(folder), PROMPTS, max_tokens=TASK.query_tokens)
+    return QueryBatch.same(*encode_queries(load_tokenizer(folder), PROMPTS, max_tokens=TASK.query_tokens))
 
 
 def counts_happy(folder: Path, sign: float = 1.0) -> "Counter":
@@ -73,21 +85,21 @@ def weights(policy: Policy) -> dict[str, Tensor]:
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_what_scores_high_is_written_more_often(folder: Path, sign: float) -> None:
     trainer, scorer = make_trainer(folder), counts_happy(folder, sign)
-    scores = [trainer.update(*batch(folder), scorer)["objective/score"] for _ in range(20)]
+    scores = [trainer.update(batch(folder), scorer)["objective/score"] for _ in range(20)]
     assert sum(scores[-4:]) > sum(scores[:4]) + 0.5
 
 
 def test_the_first_update_starts_from_the_reference(folder: Path) -> None:
-    stats = make_trainer(folder).update(*batch(folder), counts_happy(folder))
+    stats = make_trainer(folder).update(batch(folder), counts_happy(folder))
     assert stats["objective/kl"] == pytest.approx(0, abs=1e-4)
     with_one_epoch = make_trainer(folder, PPO.model_copy(update={"epochs": 1}))
-    assert with_one_epoch.update(*batch(folder), counts_happy(folder))["ppo/ratio_error"] < 1e-4
+    assert with_one_epoch.update(batch(folder), counts_happy(folder))["ppo/ratio_error"] < 1e-4
 
 
 def test_a_high_kl_penalty_keeps_the_policy_near_its_start(folder: Path) -> None:
     def last_kl(coef: float) -> float:
         trainer = make_trainer(folder, PPO.model_copy(update={"kl_coef": coef}))
-        return [trainer.update(*batch(folder), counts_happy(folder))["objective/kl"] for _ in range(12)][-1]
+        return [trainer.update(batch(folder), counts_happy(folder))["objective/kl"] for _ in range(12)][-1]
 
     assert last_kl(5.0) < 0.5 * last_kl(0.0)
 
@@ -95,21 +107,21 @@ def test_a_high_kl_penalty_keeps_the_policy_near_its_start(folder: Path) -> None
 def test_the_reference_never_changes(folder: Path) -> None:
     trainer = make_trainer(folder)
     before = weights(trainer.reference)
-    trainer.update(*batch(folder), counts_happy(folder))
+    trainer.update(batch(folder), counts_happy(folder))
     assert all(torch.equal(before[name], value) for name, value in trainer.reference.state_dict().items())
 
 
 def test_two_updates_are_one_and_one_after_a_restart(folder: Path) -> None:
     unbroken = make_trainer(folder)
     for _ in range(2):
-        unbroken.update(*batch(folder), counts_happy(folder))
+        unbroken.update(batch(folder), counts_happy(folder))
     first = make_trainer(folder)
-    first.update(*batch(folder), counts_happy(folder))
+    first.update(batch(folder), counts_happy(folder))
     saved = pack_optimizer(first.optimizer, first.trained())
     second = make_trainer(folder, progress=first.progress)
     second.policy.load_state_dict(weights(first.policy))
     unpack_optimizer(second.optimizer, second.trained(), saved)
-    second.update(*batch(folder), counts_happy(folder))
+    second.update(batch(folder), counts_happy(folder))
     assert second.progress == unbroken.progress
     expected = unbroken.policy.state_dict()
     assert all(torch.equal(expected[name], value) for name, value in second.policy.state_dict().items())
@@ -119,8 +131,8 @@ def test_two_updates_are_one_and_one_after_a_restart(folder: Path) -> None:
 def test_micro_batches_change_nothing_but_memory(folder: Path, mode: str) -> None:
     whole = make_trainer(folder, PPO.model_copy(update={"mode": mode}))
     parts = make_trainer(folder, PPO.model_copy(update={"mode": mode, "micro_batch": 5}))
-    expected = whole.update(*batch(folder), counts_happy(folder))
-    assert parts.update(*batch(folder), counts_happy(folder)) == pytest.approx(expected, rel=1e-3, abs=1e-5)
+    expected = whole.update(batch(folder), counts_happy(folder))
+    assert parts.update(batch(folder), counts_happy(folder)) == pytest.approx(expected, rel=1e-3, abs=1e-5)
     ends = zip(whole.policy.parameters(), parts.policy.parameters(), strict=True)
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in ends)
 
@@ -139,7 +151,7 @@ def test_frozen_layers_stay(folder: Path) -> None:
         bf16=False,
     )
     before = weights(policy)
-    frozen.update(*batch(folder), counts_happy(folder))
+    frozen.update(batch(folder), counts_happy(folder))
     changed = {name for name, value in policy.state_dict().items() if not torch.equal(before[name], value)}
     assert changed
     assert not any(".h.0." in name for name in changed)
@@ -148,7 +160,7 @@ def test_frozen_layers_stay(folder: Path) -> None:
 def test_the_kl_coefficient_rises_when_the_policy_strays_too_far(folder: Path) -> None:
     adaptive = PPO.model_copy(update={"kl_target": 1e-3, "kl_coef": 0.01})
     trainer = make_trainer(folder, adaptive)
-    coefs = [trainer.update(*batch(folder), counts_happy(folder))["objective/kl_coef"] for _ in range(6)]
+    coefs = [trainer.update(batch(folder), counts_happy(folder))["objective/kl_coef"] for _ in range(6)]
     assert coefs[0] == 0.01
     # KL of some 0.1 is far above the target: from the second update on 1 + 0.2 * 16 / 160 each time.
     assert coefs[-1] / coefs[-2] == pytest.approx(1.02)
@@ -159,16 +171,74 @@ def test_a_score_that_is_no_number_stops_the_update(folder: Path) -> None:
         return (queries.sum() + query_mask.sum() + responses.sum() + mask.sum()) * torch.full((16,), torch.nan)
 
     with pytest.raises((DivergedError, ValueError), match="finite"):
-        make_trainer(folder).update(*batch(folder), broken)
+        make_trainer(folder).update(batch(folder), broken)
 
 
-def test_every_prompt_comes_once_before_any_comes_twice() -> None:
-    first, second = list(query_order(7, start=0, count=7, seed=3)), list(query_order(7, start=7, count=7, seed=3))
-    assert sorted(first) == sorted(second) == list(range(7))
-    assert first != second
+def test_an_update_is_sample_rollout_and_step(folder: Path) -> None:
+    at_once, by_hand = make_trainer(folder), make_trainer(folder)
+    scorer = counts_happy(folder)
+    for _ in range(2):
+        expected = at_once.update(batch(folder), scorer)
+        sampled = by_hand.sample(batch(folder))
+        kept = torch.arange(TASK.response_tokens) < sampled.lengths.unsqueeze(1)
+        scores = scorer(sampled.queries.raw_ids, sampled.queries.raw_mask, sampled.tokens, kept)
+        assert by_hand.step(by_hand.rollout(sampled, scores)) == expected
+    ends = zip(at_once.policy.parameters(), by_hand.policy.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in ends)
 
 
-def test_the_order_of_prompts_is_the_same_however_it_is_cut() -> None:
-    whole = list(query_order(7, start=0, count=20, seed=3))
-    assert [*query_order(7, start=0, count=9, seed=3), *query_order(7, start=9, count=11, seed=3)] == whole
-    assert list(query_order(7, start=0, count=20, seed=4)) != whole
+def test_the_scorer_reads_raw_queries_and_truncated_samples(folder: Path) -> None:
+    plain, raw = batch(folder), torch.full((16, 2), 7)
+    queries = replace(plain, raw_ids=raw, raw_mask=torch.ones_like(raw, dtype=torch.bool))
+    trainer = make_trainer(folder)
+    sampled = trainer.sample(queries)
+
+    def read(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
+        assert torch.equal(queries, raw)
+        assert query_mask.all()
+        assert torch.equal(responses.where(mask, 0), sampled.responses.where(mask, 0))
+        return mask.float().sum(dim=1)
+
+    assert torch.equal(trainer.scores(sampled, read), sampled.lengths.float())
+
+
+def test_invalid_samples_get_the_penalty_in_place_of_their_score(folder: Path) -> None:
+    trainer = make_trainer(folder)
+    sampled = trainer.sample(batch(folder))
+    rollout = trainer.rollout(sampled, torch.full((16,), 5.0))
+    assert 0 < int(sampled.valid.sum()) < 16
+    assert rollout.scores.tolist() == [5.0 if valid else -1.0 for valid in sampled.valid.tolist()]
+
+
+def test_a_task_without_an_end_cuts_nothing(folder: Path) -> None:
+    trainer = make_trainer(folder, task=TASK.model_copy(update={"terminator": None}))
+    sampled = trainer.sample(batch(folder))
+    assert torch.equal(sampled.tokens, sampled.responses)
+    assert sampled.valid.all()
+
+
+def test_end_of_text_alone_ends_samples(folder: Path) -> None:
+    task = TASK.model_copy(update={"terminator": None, "eos_ends": True})
+    sampled = make_trainer(folder, task=task).sample(batch(folder))
+    assert 0 < int(sampled.valid.sum()) < 16
+
+
+def test_minibatches_are_drawn_anew_each_epoch_and_cover_every_episode(folder: Path) -> None:
+    class Counting(Objective):
+        """Notes the scores of each minibatch."""
+
+        def targets(self, batch: Rollout, *, kl_coef: float) -> Advantages:
+            seen.append(batch.scores.tolist())
+            return super().targets(batch, kl_coef=kl_coef)
+
+    seen: list[list[float]] = []
+    ppo = PPO.model_copy(update={"minibatches": 2, "epochs": 3})
+    trainer = make_trainer(folder, ppo, objective=Counting(ppo))
+    sampled = trainer.sample(batch(folder))
+    everywhere = replace(sampled, valid=torch.ones(16, dtype=torch.bool))
+    trainer.step(trainer.rollout(everywhere, torch.arange(16.0)))
+    steps = [scores for scores in seen if len(scores) == 8]
+    assert len(steps) == 6
+    for first, second in zip(steps[::2], steps[1::2], strict=True):
+        assert sorted(first + second) == list(range(16))
+    assert len({tuple(scores) for scores in steps}) == 6

@@ -61,8 +61,8 @@ def length(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor)
 
 def update(workshop: Workshop, trainer: PPOTrainer, asked: PPOPlan) -> dict[str, float]:
     """One PPO update."""
-    queries, mask = workshop.reference(asked.reference).encode(TEXTS, asked.hparams.task)
-    return trainer.update(queries, mask, length)
+    queries = workshop.reference(asked.reference).queries(TEXTS, asked.hparams.task, asked.hparams.reward.query)
+    return trainer.update(queries, length)
 
 
 def test_ppo_goes_on_from_disk_as_from_memory(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:

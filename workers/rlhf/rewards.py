@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from workers.rlhf.kl import kl_per_token
+from workers.rlhf.kl import KLEstimator, kl_per_token
 from workers.rlhf.masks import response_mask
 
 RewardMode = Literal["reference", "corrected"]
@@ -28,6 +28,7 @@ def per_token_rewards(
     *,
     kl_coef: float,
     mode: RewardMode,
+    estimator: KLEstimator = "k1",
 ) -> Tensor:
     """Reward of each token: minus `kl_coef` times its KL, plus the score on one token.
 
@@ -39,8 +40,9 @@ def per_token_rewards(
         mode: `reference` charges KL on every sampled token and puts the score on the last index, wherever the
             response was cut; `corrected` charges KL on kept tokens only, puts the score on the last of them, and
             leaves zero behind it.
+        estimator: of the KL that is charged.
     Returns: (b, r) float.
-    Raises: ValueError if shapes disagree, `kl_coef` is negative or the mode is unknown.
+    Raises: ValueError if shapes disagree, `kl_coef` is negative or mode or estimator is unknown.
     Source: lm-human-preferences train_policy.py compute_rewards; `corrected` as in TRL's PPO trainer.
     """
     b, r = logprobs.shape
@@ -48,7 +50,7 @@ def per_token_rewards(
         raise ValueError(f"scores {tuple(scores.shape)}, lengths {tuple(lengths.shape)}: expected ({b},) for both")
     if kl_coef < 0:
         raise ValueError(f"kl_coef {kl_coef} is negative: it would reward drifting away from the reference")
-    penalty = -kl_coef * kl_per_token(logprobs, ref_logprobs)
+    penalty = -kl_coef * kl_per_token(logprobs, ref_logprobs, estimator=estimator)
     match mode:
         case "reference":
             last = torch.full_like(lengths, r - 1)

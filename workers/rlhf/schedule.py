@@ -6,6 +6,9 @@ Labels are counted in whole numbers and all arithmetic is on integers, so that `
 
 from math import isqrt
 
+SEED_STRIDE = 1_000_003
+"""Between the seeds of two runs, so that their updates and passes draw different numbers; a prime."""
+
 
 def labels_required(episode: int, *, initial: int, total: int, total_episodes: int) -> int:
     """Labels that must be in before `episode` may start: l(n), rounded up.

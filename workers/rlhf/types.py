@@ -8,6 +8,60 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueryBatch:
+    """Queries in the two forms in which they are read."""
+
+    ids: Tensor
+    """(b, q) int64 token ids, left-padded; what policy and reference continue."""
+    mask: Tensor
+    """(b, q) bool; True marks a real token."""
+    raw_ids: Tensor
+    """(b, p) int64 token ids, left-padded; what the reward model reads before the response."""
+    raw_mask: Tensor
+    """(b, p) bool; True marks a real token."""
+
+    def __post_init__(self) -> None:
+        b, q = _matrix("ids", self.ids)
+        _, p = _matrix("raw_ids", self.raw_ids)
+        _require_shapes(self, {"mask": (b, q), "raw_ids": (b, p), "raw_mask": (b, p)}, beside="ids")
+        _require_dtypes(self, torch.int64, "ids", "raw_ids")
+        _require_dtypes(self, torch.bool, "mask", "raw_mask")
+        message = "must be left-padded with at least one real token per row"
+        _require_facts({f"mask {message}": _left_padded(self.mask), f"raw_mask {message}": _left_padded(self.raw_mask)})
+
+    @classmethod
+    def same(cls, ids: Tensor, mask: Tensor) -> "QueryBatch":
+        """Queries that the reward model reads as the policy does: (b, q) int64 ids and bool mask, left-padded."""
+        return cls(ids=ids, mask=mask, raw_ids=ids, raw_mask=mask)
+
+    @property
+    def batch_size(self) -> int:
+        """Queries in this batch."""
+        return self.ids.shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """One batch from the current policy, not scored yet. One row is one episode."""
+
+    queries: QueryBatch
+    responses: Tensor
+    """(b, r) int64 token ids as sampled, before truncation."""
+    logprobs: Tensor
+    """(b, r) float, nats; the policy that sampled, at the sampling temperature."""
+    ref_logprobs: Tensor
+    """(b, r) float, nats; the reference policy on the same tokens and temperature."""
+    values: Tensor
+    """(b, r) float; value head before this update."""
+    tokens: Tensor
+    """(b, r) int64; the responses truncated and right-padded: what is scored and shown."""
+    lengths: Tensor
+    """(b,) int64 in [1, r]; tokens kept by truncation, r where invalid."""
+    valid: Tensor
+    """(b,) bool; True where a terminator was found, everywhere if the task has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
     """One batch from the current policy, scored and ready for PPO. One row is one episode."""
 
@@ -112,14 +166,15 @@ def _matrix(name: str, tensor: Tensor) -> tuple[int, int]:
     return rows, columns
 
 
-def _require_shapes(batch: Rollout | ComparisonBatch, expected: Mapping[str, tuple[int, ...]]) -> None:
+def _require_shapes(batch: object, expected: Mapping[str, tuple[int, ...]], *, beside: str = "queries") -> None:
     for name, shape in expected.items():
         got = tuple(getattr(batch, name).shape)
         if got != shape:
-            raise ValueError(f"{name} has shape {got}, expected {shape} beside queries {tuple(batch.queries.shape)}")
+            known = tuple(getattr(batch, beside).shape)
+            raise ValueError(f"{name} has shape {got}, expected {shape} beside {beside} {known}")
 
 
-def _require_dtypes(batch: Rollout | ComparisonBatch, dtype: torch.dtype, *names: str) -> None:
+def _require_dtypes(batch: object, dtype: torch.dtype, *names: str) -> None:
     for name in names:
         got = getattr(batch, name).dtype
         if got != dtype:

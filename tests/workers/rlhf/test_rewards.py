@@ -3,6 +3,7 @@ from typing import cast
 import pytest
 import torch
 
+from workers.rlhf.kl import KLEstimator
 from workers.rlhf.rewards import RewardMode, per_token_rewards, score_penalty
 
 LOGPROBS = torch.tensor([[-1.0, -1.0, -1.0, -1.0], [-2.0, -2.0, -2.0, -2.0]])
@@ -37,6 +38,19 @@ def test_with_the_policy_at_the_reference_only_the_score_is_left(mode: RewardMod
     total = per_token_rewards(LOGPROBS, LOGPROBS, SCORES, LENGTHS, kl_coef=0.3, mode=mode)
     assert total.sum(dim=1).tolist() == SCORES.tolist()
     assert (total != 0).sum(dim=1).tolist() == [1, 1]
+
+
+def test_the_penalty_is_charged_by_the_estimator_asked_for() -> None:
+    # Log-ratios of the first row: 1, 1/2, 0, 3. Half of 9 is 4.5; e^-3 - 1 + 3 = 2.049787.
+    def last(estimator: KLEstimator) -> float:
+        total = per_token_rewards(
+            LOGPROBS, REF_LOGPROBS, SCORES, LENGTHS, kl_coef=0.1, mode="reference", estimator=estimator
+        )
+        return total[0, 3].item()
+
+    assert last("k1") == pytest.approx(5 - 0.3)
+    assert last("k2") == pytest.approx(5 - 0.45)
+    assert last("k3") == pytest.approx(5 - 0.2049787)
 
 
 def test_a_higher_score_is_a_higher_reward_and_a_higher_kl_a_lower_one() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 
-from workers.rlhf.types import ComparisonBatch, Rollout
+from workers.rlhf.types import ComparisonBatch, QueryBatch, Rollout
 
 
 def rollout(**changes: Any) -> Rollout:
@@ -86,3 +86,14 @@ def test_batches_are_checked_again_when_replaced() -> None:
     assert comparison_batch().batch_size == 1
     with pytest.raises(ValueError, match="best"):
         replace(comparison_batch(), best=torch.tensor([7]))
+
+
+def test_queries_are_checked_in_both_forms() -> None:
+    ids, mask = torch.tensor([[0, 5, 6], [7, 8, 9]]), torch.tensor([[False, True, True], [True, True, True]])
+    assert QueryBatch.same(ids, mask).batch_size == 2
+    raw = QueryBatch(ids=ids, mask=mask, raw_ids=ids[:, 1:], raw_mask=mask[:, 1:])
+    assert raw.raw_ids.tolist() == [[5, 6], [8, 9]]
+    with pytest.raises(ValueError, match="raw_mask must be left-padded"):
+        replace(raw, raw_mask=~mask[:, 1:])
+    with pytest.raises(ValueError, match=r"raw_mask has shape \(2, 3\), expected \(2, 2\) beside ids \(2, 3\)"):
+        replace(raw, raw_mask=mask)
