@@ -4,30 +4,17 @@ A handler may be run again after a kill at any line: nothing counts before its r
 row that names them.
 """
 
-import time
-from collections.abc import Callable, Sequence
-
-import structlog
+from collections.abc import Callable
 
 from app.kinds import JobKind
-from workers import fencing
+from workers import fencing, ppo_job
 from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
-from workers.plans import PPOPlan, PPOResult, SamplePlan
-from workers.ppo_trainer import PPOTrainer
-from workers.query_order import order_seed, query_order
-from workers.references import Reference
-from workers.rlhf.types import QueryBatch
-from workers.sampler import SampledPrompt
 from workers.work import Work
 
-JOB_SECONDS = 60.0
-"""A PPO job ends after the update that reaches this: its end is when the training state is saved."""
 KEPT_STATES = 2
-
-log = structlog.get_logger()
 
 
 def import_model(work: Work) -> None:
@@ -44,7 +31,7 @@ def sample(work: Work) -> None:
     with work.transaction() as session:
         plan = sample_data.sample_plan(session, work.claim)
     sampled = work.workshop.write_comparisons(plan)
-    scores = _scores_of(work, plan, sampled)
+    scores = work.workshop.scores_of(plan, sampled)
     with work.transaction() as session:
         sample_data.record_samples(session, work.claim, plan, sampled, scores)
 
@@ -96,18 +83,18 @@ def train_policy(work: Work) -> None:
     """PPO updates for about a minute; publish a policy when one is due."""
     with work.transaction() as session:
         plan = policy_data.ppo_plan(session, work.claim)
-    trainer = work.workshop.trainer(plan)
-    stats = _updates(work, plan, trainer)
-    if not stats:
+
+    def may_go_on() -> bool:
+        """Until a pause, the cord or the worker's end."""
+        if work.should_stop():
+            return False
+        with work.transaction() as session:
+            return policy_data.may_go_on(session, work.claim)
+
+    result = ppo_job.run(work.workshop, plan, may_go_on=may_go_on)
+    if result is None:
         _leave(work)
         return
-    result = PPOResult(
-        state_digest=work.workshop.save_state(trainer),
-        policy_digest=work.workshop.publish(trainer) if _publish_due(plan, trainer) else None,
-        update=trainer.progress.update,
-        kl_coef=trainer.progress.kl_coef,
-        stats=stats,
-    )
     with work.transaction() as session:
         policy_data.record_ppo(session, work.claim, plan, result)
         outdated = policy_data.outdated_states(session, work.claim.run_id, keep=KEPT_STATES)
@@ -132,46 +119,3 @@ def _leave(work: Work) -> None:
             fencing.give_back(session, work.claim)
         else:  # paused or the cord is pulled: the loop starts another job once it may
             fencing.finish(session, work.claim, {"updates": 0})
-
-
-def _scores_of(work: Work, plan: SamplePlan, sampled: Sequence[SampledPrompt]) -> dict[int, list[float]]:
-    if plan.reward is None or not sampled:
-        return {}
-    flat = [
-        (plan.prompts[one.prompt].text, tuple(draw.tokens[: draw.kept_tokens])) for one in sampled for draw in one.draws
-    ]
-    scores = iter(work.workshop.scores(plan.policy, plan.reward, flat, plan.task))
-    return {one.prompt: [next(scores) for _ in one.draws] for one in sampled}
-
-
-def _updates(work: Work, plan: PPOPlan, trainer: PPOTrainer) -> list[dict[str, float]]:
-    """One update after another until time, labels, a policy due, a pause, the cord or the worker's end says stop."""
-    reference = work.workshop.reference(plan.reference)
-    scorer = work.workshop.reward_model(plan.reference, plan.reward)
-    stats: list[dict[str, float]] = []
-    started = time.monotonic()
-    while len(stats) < plan.updates and time.monotonic() - started < JOB_SECONDS and not work.should_stop():
-        if stats and _publish_due(plan, trainer):
-            break
-        with work.transaction() as session:
-            if not policy_data.may_go_on(session, work.claim):
-                break
-        began = time.monotonic()
-        done = trainer.update(_batch(reference, plan, trainer), scorer)
-        seconds = time.monotonic() - began
-        stats.append(done | {"time/episodes_per_second": plan.hparams.ppo.batch / seconds})
-        log.info("ppo_update", update=trainer.progress.update, kl=done["objective/kl"], score=done["objective/score"])
-    return stats
-
-
-def _batch(reference: Reference, plan: PPOPlan, trainer: PPOTrainer) -> QueryBatch:
-    hparams, batch = plan.hparams, plan.hparams.ppo.batch
-    start = trainer.progress.update * batch
-    order = query_order(len(plan.queries), start=start, count=batch, seed=order_seed(hparams))
-    return reference.queries([plan.queries[i] for i in order], hparams.task, hparams.reward.query)
-
-
-def _publish_due(plan: PPOPlan, trainer: PPOTrainer) -> bool:
-    episodes = trainer.progress.update * plan.hparams.ppo.batch
-    finished = trainer.progress.update == plan.hparams.ppo.updates
-    return finished or episodes - plan.published_episodes >= plan.hparams.schedule.promote_episodes

@@ -37,8 +37,9 @@ POLICY_KIND, STATE_KIND, REWARD_KIND = "policy", "training_state", "reward_model
 class Workshop:
     """Models and checkpoints of one trainer process."""
 
-    def __init__(self, home: Path, *, threads: int = 0) -> None:
-        self._home = home
+    def __init__(self, home: Path, *, threads: int = 0, models: Path | None = None) -> None:
+        """Keep checkpoints and features in `home`, base models in `models` or, without it, there too."""
+        self._home = models or home
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = precision.configure(self.device, threads)
         self.store = CheckpointStore(home / "checkpoints")
@@ -111,6 +112,18 @@ class Workshop:
             self.reward_model(policy, files), encoded, bf16=self.precision.bf16
         ).tolist()
         return scores
+
+    def scores_of(self, plan: SamplePlan, sampled: Sequence[SampledPrompt]) -> dict[int, list[float]]:
+        """Scores of samples just written, by prompt; none where the plan has no reward model."""
+        if plan.reward is None or not sampled:
+            return {}
+        flat = [
+            (plan.prompts[one.prompt].text, tuple(draw.tokens[: draw.kept_tokens]))
+            for one in sampled
+            for draw in one.draws
+        ]
+        scores = iter(self.scores(plan.policy, plan.reward, flat, plan.task))
+        return {one.prompt: [next(scores) for _ in one.draws] for one in sampled}
 
     def trainer(self, plan: PPOPlan) -> PPOTrainer:
         """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference."""
