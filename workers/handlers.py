@@ -6,15 +6,20 @@ row that names them.
 
 from collections.abc import Callable
 
+import structlog
+
 from app.kinds import JobKind
 from workers import fencing, ppo_job
 from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
+from workers.rlhf.guards import GuardError
 from workers.work import Work
 
 KEPT_STATES = 2
+
+log = structlog.get_logger()
 
 
 def import_model(work: Work) -> None:
@@ -91,7 +96,11 @@ def train_policy(work: Work) -> None:
         with work.transaction() as session:
             return policy_data.may_go_on(session, work.claim)
 
-    result = ppo_job.run(work.workshop, plan, may_go_on=may_go_on)
+    try:
+        result = ppo_job.run(work.workshop, plan, may_go_on=may_go_on)
+    except GuardError as error:
+        _stop_line(work, error)
+        return
     if result is None:
         _leave(work)
         return
@@ -119,3 +128,11 @@ def _leave(work: Work) -> None:
             fencing.give_back(session, work.claim)
         else:  # paused or the cord is pulled: the loop starts another job once it may
             fencing.finish(session, work.claim, {"updates": 0})
+
+
+def _stop_line(work: Work, error: GuardError) -> None:
+    """Pull the cord, for the same update would end the same way; the last saved state stays."""
+    work.workshop.forget()  # its weights are half trained
+    log.error("guard_broken", run=str(work.claim.run_id), reason=str(error))
+    with work.transaction() as session:
+        policy_data.record_guard(session, work.claim, str(error))

@@ -24,11 +24,11 @@ from workers.fencing import LostJobError
 from workers.handlers import HANDLERS
 from workers.heartbeat import heartbeat
 from workers.models import ModelUnavailableError
-from workers.ppo_trainer import DivergedError
+from workers.rlhf.guards import GuardError
 from workers.work import Work
 from workers.workshop import Workshop
 
-EXPLAINED = (DomainError, CheckpointError, ModelUnavailableError, DivergedError)
+EXPLAINED = (DomainError, CheckpointError, ModelUnavailableError, GuardError)
 """Errors whose message says all; of others the trace is kept too."""
 
 log = structlog.get_logger()

@@ -6,7 +6,6 @@ plans say which files they need.
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,16 @@ from torch import Tensor
 
 from app.errors import ConflictError
 from app.hparams import TaskHParams
-from workers import reward_trainer
-from workers.checkpoints import CheckpointStore, pack_optimizer, unpack_optimizer
+from workers import reward_trainer, training_state
+from workers.checkpoints import CheckpointStore
 from workers.models import ensure_base_model, weights_digest
 from workers.nets import precision
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.reward_model import RewardModel
 from workers.nets.tokenizer import load_tokenizer
+from workers.nets.value_head import ValueNetwork
+from workers.nets.value_init import start_from_reward_model
 from workers.plans import LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan, SamplePlan
 from workers.ppo_trainer import PPOTrainer, Progress
 from workers.references import Reference
@@ -131,27 +132,28 @@ class Workshop:
             return self._trainer[1]
         self._trainer = None  # its memory is needed for the one to load
         reference = self.reference(plan.reference)
+        ppo = plan.hparams.ppo
         trainer = PPOTrainer(
-            self._fresh_policy(reference, frozen=plan.hparams.ppo.frozen_layers),
+            self._fresh_policy(reference, frozen=ppo.frozen_layers),
             reference.policy,
             task=plan.hparams.task,
-            ppo=plan.hparams.ppo,
+            ppo=ppo,
             terminators=reference.terminators(plan.hparams.task),
             seed=plan.hparams.seed,
-            progress=Progress(update=0, kl_coef=plan.hparams.ppo.kl_coef),
+            progress=Progress(update=0, kl_coef=ppo.kl_coef),
             bf16=self.precision.bf16,
+            value_network=self._fresh_value_network(reference) if ppo.value_network == "separate" else None,
         )
         if plan.state_digest is not None:
             self._restore(trainer, plan.state_digest)
+        elif ppo.value_init == "reward_model":
+            critic = trainer.models.value_network or trainer.policy
+            start_from_reward_model(critic, self.reward_model(plan.reference, plan.reward))
         return trainer
 
     def save_state(self, trainer: PPOTrainer) -> str:
         """Write what PPO goes on from, and keep it in memory for the next job; its digest."""
-        tensors = {
-            "policy": trainer.policy.state_dict(),
-            "optimizer": pack_optimizer(trainer.optimizer, trainer.trained()),
-        }
-        digest = self.store.save(STATE_KIND, tensors, asdict(trainer.progress))
+        digest = self.store.save(STATE_KIND, *training_state.pack(trainer))
         self._trainer = (digest, trainer)
         return digest
 
@@ -247,11 +249,12 @@ class Workshop:
         model = LanguageModel.load(reference.folder, device=self.device)
         return Policy(model, frozen_layers=int(frozen * model.num_layers))
 
+    def _fresh_value_network(self, reference: Reference) -> ValueNetwork:
+        return ValueNetwork(LanguageModel.load(reference.folder, device=self.device))
+
     def _restore(self, trainer: PPOTrainer, digest: str) -> None:
         loaded = self.store.load(digest)
-        trainer.policy.load_state_dict(loaded.tensors["policy"])
-        unpack_optimizer(trainer.optimizer, trainer.trained(), loaded.tensors["optimizer"])
-        trainer.progress = Progress(**loaded.meta)
+        training_state.unpack(trainer, loaded.tensors, loaded.meta)
         self._trainer = (digest, trainer)
 
     def _sampling(self, plan: SamplePlan) -> tuple[Sampler, Tensor, Tensor]:

@@ -9,13 +9,15 @@ from torch import Tensor
 
 from app.hparams import PPOHParams, TaskHParams
 from tests.tiny import save_tiny_model
-from workers.checkpoints import pack_optimizer, unpack_optimizer
+from workers import training_state
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
+from workers.nets.value_head import ValueNetwork
 from workers.ppo_objective import Objective
-from workers.ppo_trainer import DivergedError, PPOTrainer, Progress
+from workers.ppo_trainer import PPOTrainer, Progress
 from workers.rlhf.advantages import Advantages
+from workers.rlhf.guards import GuardError
 from workers.rlhf.types import QueryBatch, Rollout
 
 TASK = TaskHParams(question="?", query_tokens=8, response_tokens=6, min_terminator_index=2, temperature=1.0)
@@ -38,6 +40,7 @@ def make_trainer(
     *,
     task: TaskHParams = TASK,
     objective: Objective | None = None,
+    bf16: bool = False,
 ) -> PPOTrainer:
     """A trainer at its start, or at `progress`."""
     reference = Policy(LanguageModel.load(folder)).requires_grad_(False)
@@ -49,7 +52,8 @@ def make_trainer(
         terminators=torch.tensor(terminator_ids(load_tokenizer(folder), task.terminator or "<|endoftext|>")),
         seed=1,
         progress=progress or Progress(update=0, kl_coef=ppo.kl_coef),
-        bf16=False,
+        bf16=bf16,
+        value_network=ValueNetwork(LanguageModel.load(folder)) if ppo.value_network == "separate" else None,
         objective=objective,
     )
 
@@ -117,10 +121,9 @@ def test_two_updates_are_one_and_one_after_a_restart(folder: Path) -> None:
         unbroken.update(batch(folder), counts_happy(folder))
     first = make_trainer(folder)
     first.update(batch(folder), counts_happy(folder))
-    saved = pack_optimizer(first.optimizer, first.trained())
-    second = make_trainer(folder, progress=first.progress)
-    second.policy.load_state_dict(weights(first.policy))
-    unpack_optimizer(second.optimizer, second.trained(), saved)
+    files, meta = training_state.pack(first)
+    second = make_trainer(folder)
+    training_state.unpack(second, files, meta)
     second.update(batch(folder), counts_happy(folder))
     assert second.progress == unbroken.progress
     expected = unbroken.policy.state_dict()
@@ -170,7 +173,7 @@ def test_a_score_that_is_no_number_stops_the_update(folder: Path) -> None:
     def broken(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
         return (queries.sum() + query_mask.sum() + responses.sum() + mask.sum()) * torch.full((16,), torch.nan)
 
-    with pytest.raises((DivergedError, ValueError), match="finite"):
+    with pytest.raises(GuardError, match="sum of the scores is nan, not a finite number"):
         make_trainer(folder).update(batch(folder), broken)
 
 
@@ -242,3 +245,73 @@ def test_minibatches_are_drawn_anew_each_epoch_and_cover_every_episode(folder: P
     for first, second in zip(steps[::2], steps[1::2], strict=True):
         assert sorted(first + second) == list(range(16))
     assert len({tuple(scores) for scores in steps}) == 6
+
+
+def scores_one(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
+    """Likes everything."""
+    assert queries.shape == query_mask.shape
+    assert responses.shape == mask.shape
+    return torch.ones(len(queries))
+
+
+def test_a_value_network_of_its_own_learns_and_leaves_the_policy_alone(folder: Path) -> None:
+    # Every episode scores 1, so that 1 is what every token's value should be.
+    changes = {"value_network": "separate", "value_coef": 1.0, "whiten_rewards": False}
+    trainer = make_trainer(folder, PPO.model_copy(update=changes), task=TASK.model_copy(update={"terminator": None}))
+    network = trainer.models.value_network
+    assert network is not None
+    assert {name for name in trainer.models.trained() if "value_head" in name} == {
+        "value_network.value_head.weight",
+        "value_network.value_head.bias",
+    }
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    values = [trainer.update(batch(folder), scores_one)["ppo/val/mean"] for _ in range(15)]
+    assert values[0] == 0
+    assert values[-1] == pytest.approx(1, abs=0.2)
+    changed = {name for name, value in network.state_dict().items() if not torch.equal(before[name], value)}
+    assert "value_head.weight" in changed
+    assert any("h.0.attn" in name for name in changed)
+    assert not trainer.policy.value_head.weight.any()
+
+
+def test_values_of_a_separate_network_do_not_pull_on_the_policy(folder: Path) -> None:
+    # Whatever the value loss weighs, the policy's first step is the same: no weight is shared.
+    def policy_after(value_coef: float) -> Policy:
+        changes = {"value_network": "separate", "value_coef": value_coef, "epochs": 1}
+        trainer = make_trainer(folder, PPO.model_copy(update=changes))
+        trainer.update(batch(folder), counts_happy(folder))
+        return trainer.policy
+
+    little, much = policy_after(0.1), policy_after(10.0)
+    assert all(torch.equal(one, other) for one, other in zip(little.parameters(), much.parameters(), strict=True))
+
+
+def test_a_value_network_is_given_exactly_where_it_is_wanted(folder: Path) -> None:
+    trainer = make_trainer(folder)
+    with pytest.raises(ValueError, match="give a value network exactly if it is separate"):
+        PPOTrainer(
+            trainer.policy,
+            trainer.reference,
+            task=TASK,
+            ppo=PPO.model_copy(update={"value_network": "separate"}),
+            terminators=trainer.terminators,
+            seed=1,
+            progress=trainer.progress,
+            bf16=False,
+        )
+
+
+@pytest.mark.parametrize("mode", ["corrected", "reference"])
+@pytest.mark.parametrize("value_network", ["shared", "separate"])
+def test_left_padding_changes_nothing_in_a_whole_update(folder: Path, mode: str, value_network: str) -> None:
+    ppo = PPO.model_copy(update={"mode": mode, "value_network": value_network, "learning_rate": 1e-3})
+    ids, mask = batch(folder).ids, batch(folder).mask
+    wider = torch.nn.functional.pad(ids, (3, 0), value=5), torch.nn.functional.pad(mask, (3, 0), value=False)
+    plain, padded = make_trainer(folder, ppo), make_trainer(folder, ppo)
+    for _ in range(2):
+        expected = plain.update(QueryBatch.same(ids, mask), counts_happy(folder))
+        assert padded.update(QueryBatch.same(*wider), counts_happy(folder)) == pytest.approx(
+            expected, rel=1e-3, abs=1e-5
+        )
+    for one, other in zip(plain.models.trained().values(), padded.models.trained().values(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=0)

@@ -64,6 +64,12 @@ def record_ppo(session: Session, claim: Claim, plan: PPOPlan, result: PPOResult)
     wake_run(session, run.id)
 
 
+def record_guard(session: Session, claim: Claim, reason: str) -> None:
+    """A guard stopped PPO: the cord is pulled by nobody, and its release starts the next job. Ends this one."""
+    fencing.finish(session, claim, {"updates": 0, "stopped": reason})  # an overtaken job pulls nothing
+    andon.pull(session, claim.run_id, None, reason)
+
+
 def _checkpoint(
     session: Session, run: Run, plan: PPOPlan, result: PPOResult, kind: CheckpointKind, digest: str
 ) -> Checkpoint:

@@ -6,10 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from workers.nets.generation import Generated, generate
-from workers.nets.language_model import LanguageModel, causal_mask
-from workers.nets.precision import full_precision
+from workers.nets.language_model import LanguageModel
+from workers.nets.value_head import ValueHead, response_hidden
 from workers.rlhf import logprobs
-from workers.rlhf.masks import position_ids
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +36,7 @@ class Policy(nn.Module):
         """
         super().__init__()
         self.language_model = language_model
-        self.value_head = nn.Linear(language_model.width, 1, device=language_model.device)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
+        self.value_head = ValueHead(language_model.width, device=language_model.device)
         if not 0 <= frozen_layers < language_model.num_layers:
             raise ValueError(f"frozen_layers {frozen_layers} must lie in [0, {language_model.num_layers})")
         if frozen_layers:
@@ -63,7 +60,6 @@ class Policy(nn.Module):
             temperature: positive; divides the logits.
             with_entropy: entropy costs another pass over the vocabulary.
         """
-        r = responses.shape[1]
         hidden = self.response_hidden(queries, query_mask, responses)
         logits = self.language_model.logits(hidden)
         entropy = None
@@ -72,23 +68,13 @@ class Policy(nn.Module):
                 entropy = logprobs.entropy(logits, temperature)
         return PolicyOutput(
             logprobs=logprobs.gather_logprobs(logits, responses, temperature),
-            values=self.read_value(hidden.reshape(-1, hidden.shape[-1])).view(-1, r),
+            values=self.value_head(hidden),
             entropy=entropy,
         )
 
     def response_hidden(self, queries: Tensor, query_mask: Tensor, responses: Tensor) -> Tensor:
         """(b, r, width) hidden states before each response token, after the final norm; arguments as in `forward`."""
-        before = responses[:, :-1]  # nothing is predicted from the last token
-        ids = torch.cat([queries, before], dim=1)
-        mask = torch.cat([query_mask, torch.ones_like(before, dtype=torch.bool)], dim=1)
-        hidden = self.language_model.run_trunk(ids, causal_mask(mask), position_ids(mask))
-        return hidden[:, -responses.shape[1] :]
-
-    def read_value(self, hidden: Tensor) -> Tensor:
-        """(n, width) hidden states -> (n,) float32 values."""
-        with full_precision(hidden.device):
-            values: Tensor = self.value_head(hidden.float()).squeeze(-1)
-        return values
+        return response_hidden(self.language_model, queries, query_mask, responses)
 
     def generate(
         self,
@@ -109,7 +95,7 @@ class Policy(nn.Module):
             temperature=temperature,
             generator=generator,
             samples_per_query=samples_per_query,
-            read_value=self.read_value,
+            read_value=self.value_head,
         )
 
     def _freeze(self, layers: int) -> None:

@@ -80,7 +80,7 @@ def test_bfloat16_products_leave_the_logits_in_float32(policy: Policy) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         hidden = policy.response_hidden(*padded_queries(), torch.zeros(3, 5).long())
         assert policy.language_model.logits(hidden).dtype == torch.float32
-        assert policy.read_value(hidden[:, 0]).dtype == torch.float32
+        assert policy.value_head(hidden[:, 0]).dtype == torch.float32
 
 
 def test_logprobs_agree_with_their_definition(policy: Policy) -> None:

@@ -1,0 +1,119 @@
+"""What a broken guard does to a run: the cord is pulled once, nothing is kept, and a release lets it try again."""
+
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import torch
+from sqlalchemy import func, select
+from torch import Tensor
+
+from app import andon
+from app.db import SessionFactory, session_scope
+from app.hparams import RunHParams, preset
+from app.kinds import JobKind
+from app.models import Andon, Audit, Checkpoint, CheckpointKind, Job, JobState, Metric, Role, Run
+from tests.factories import make_account, make_checkpoint, make_prompt, make_run
+from tests.tiny import save_tiny_model
+from workers import fencing, plan
+from workers.data import policy as policy_data
+from workers.handlers import train_policy
+from workers.models import weights_digest
+from workers.plans import PolicyFiles, RewardFiles
+from workers.ppo_trainer import Scorer
+from workers.work import Work
+from workers.workshop import Workshop
+
+
+class Length(Workshop):
+    """Whose reward model likes long samples."""
+
+    def reward_model(self, reference: PolicyFiles, files: RewardFiles) -> Scorer:  # type: ignore[override]  # noqa: ARG002
+        def length(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
+            assert queries.shape == query_mask.shape
+            assert responses.shape == mask.shape
+            return mask.float().sum(dim=1)
+
+        return length
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tiny model."""
+    torch.manual_seed(0)
+    return save_tiny_model(tmp_path / "tiny")
+
+
+def hparams(*, entropy_floor: float) -> RunHParams:
+    """A tenth of a minute of small batches."""
+    small = preset("sentiment-small")
+    guards = small.ppo.guards.model_copy(update={"entropy_floor": entropy_floor})
+    ppo = small.ppo.model_copy(update={"batch": 8, "episodes": 16, "guards": guards})
+    return small.model_copy(update={"ppo": ppo})
+
+
+def make_ready(factory: SessionFactory, folder: Path, *, entropy_floor: float) -> UUID:
+    """A run that PPO may begin."""
+    with session_scope(factory) as session:
+        stored = hparams(entropy_floor=entropy_floor).model_dump(mode="json")
+        run = make_run(session, base_model=str(folder), hparams=stored)
+        session.get_one(Checkpoint, run.reference_id).digest = weights_digest(folder)
+        run.reward_model_id = make_checkpoint(session, run, kind=CheckpointKind.REWARD_MODEL).id
+        for text in ("the sun was", "she was happy and", "he"):
+            make_prompt(session, text=text)
+        return run.id
+
+
+def work_on(factory: SessionFactory, run_id: UUID, workshop: Workshop) -> Work:
+    """A claimed PPO job."""
+    with session_scope(factory) as session:
+        job = plan.start_job(session, run_id, JobKind.TRAIN_POLICY, {"updates": 2})
+        claim = fencing.claim(session, job.id, worker="w", stale_seconds=30.0)
+        assert claim is not None
+    return Work(claim=claim, factory=factory, workshop=workshop, should_stop=lambda: False)
+
+
+def test_a_broken_guard_pulls_the_cord_and_ends_the_job(
+    session_factory: SessionFactory, folder: Path, tmp_path: Path
+) -> None:
+    run_id = make_ready(session_factory, folder, entropy_floor=50.0)
+    work = work_on(session_factory, run_id, Length(tmp_path / "home"))
+    train_policy(work)
+    with session_scope(session_factory) as session:
+        job = session.get_one(Job, work.claim.job_id)
+        assert (job.state, job.failures) == (JobState.DONE, 0)
+        pull = andon.pulled(session, run_id)
+        assert pull is not None
+        assert pull.pulled_by_id is None
+        assert "entropy in nats per token is" in pull.reason
+        assert "raise ppo.kl_coef" in pull.reason
+        assert session.execute(select(Audit.action, Audit.actor_id)).all() == [("andon.pulled", None)]
+        run = session.get_one(Run, run_id)
+        assert (run.training_state_id, run.episodes) == (None, 0)
+        assert session.scalar(select(func.count()).select_from(Metric)) == 0
+        assert not policy_data.may_go_on(session, work.claim)
+    assert not work.workshop.store.digests()
+
+
+def test_a_release_lets_it_try_again(session_factory: SessionFactory, folder: Path, tmp_path: Path) -> None:
+    run_id, workshop = make_ready(session_factory, folder, entropy_floor=50.0), Length(tmp_path / "home")
+    train_policy(work_on(session_factory, run_id, workshop))
+    with session_scope(session_factory) as session:
+        grace = make_account(session, "Grace", Role.RESEARCHER)
+        andon.release(session, run_id, grace.id, "the bound was wrong")
+        session.get_one(Run, run_id).hparams = hparams(entropy_floor=0.05).model_dump(mode="json")
+    train_policy(work_on(session_factory, run_id, workshop))
+    with session_scope(session_factory) as session:
+        assert session.get_one(Run, run_id).episodes == 16
+        assert andon.pulled(session, run_id) is None
+
+
+def test_a_job_that_was_overtaken_pulls_nothing(session_factory: SessionFactory, folder: Path, tmp_path: Path) -> None:
+    run_id = make_ready(session_factory, folder, entropy_floor=50.0)
+    work = work_on(session_factory, run_id, Length(tmp_path / "home"))
+    with session_scope(session_factory) as session:
+        session.get_one(Job, work.claim.job_id).attempt += 1
+    with pytest.raises(fencing.LostJobError):
+        train_policy(work)
+    with session_scope(session_factory) as session:
+        assert session.scalar(select(func.count()).select_from(Andon)) == 0
