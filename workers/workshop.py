@@ -128,9 +128,10 @@ class Workshop:
 
     def trainer(self, plan: PPOPlan) -> PPOTrainer:
         """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference."""
-        if self._trainer is not None and self._trainer[0] == plan.state_digest:
-            return self._trainer[1]
-        self._trainer = None  # its memory is needed for the one to load
+        held, self._trainer = self._trainer, None  # what is handed out may come to be half trained: saving puts it back
+        if held is not None and held[0] == plan.state_digest:
+            return held[1]
+        del held  # its memory is needed for the one to load
         reference = self.reference(plan.reference)
         ppo = plan.hparams.ppo
         trainer = PPOTrainer(
@@ -145,7 +146,8 @@ class Workshop:
             value_network=self._fresh_value_network(reference) if ppo.value_network == "separate" else None,
         )
         if plan.state_digest is not None:
-            self._restore(trainer, plan.state_digest)
+            loaded = self.store.load(plan.state_digest)
+            training_state.unpack(trainer, loaded.tensors, loaded.meta)
         elif ppo.value_init == "reward_model":
             critic = trainer.models.value_network or trainer.policy
             start_from_reward_model(critic, self.reward_model(plan.reference, plan.reward))
@@ -251,11 +253,6 @@ class Workshop:
 
     def _fresh_value_network(self, reference: Reference) -> ValueNetwork:
         return ValueNetwork(LanguageModel.load(reference.folder, device=self.device))
-
-    def _restore(self, trainer: PPOTrainer, digest: str) -> None:
-        loaded = self.store.load(digest)
-        training_state.unpack(trainer, loaded.tensors, loaded.meta)
-        self._trainer = (digest, trainer)
 
     def _sampling(self, plan: SamplePlan) -> tuple[Sampler, Tensor, Tensor]:
         reference = self.reference(plan.policy)

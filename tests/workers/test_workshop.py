@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.errors import ConflictError
-from app.hparams import RunHParams, preset
+from app.errors import ConflictError, InvalidError
+from app.hparams import Pooling, RunHParams, preset
 from tests.tiny import save_tiny_model
 from workers.models import weights_digest
+from workers.nets.reward_model import Read, RewardModel
 from workers.plans import PolicyFiles, PPOPlan, RewardFiles
 from workers.ppo_trainer import PPOTrainer
 from workers.workshop import Workshop
@@ -113,3 +114,54 @@ def test_a_published_policy_samples_with_the_weights_that_were_trained(
 def test_a_base_model_that_changed_is_refused(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match="not the one this run began with"):
         Workshop(tmp_path / "home").trainer(plan(folder, hparams, None, reference="another"))
+
+
+def test_a_trainer_that_was_not_saved_again_is_loaded_again(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path / "home")
+    start = plan(folder, hparams, None)
+    trainer = workshop.trainer(start)
+    update(workshop, trainer, start)
+    state = workshop.save_state(trainer)
+    saved = {name: value.clone() for name, value in trainer.policy.state_dict().items()}
+    held = workshop.trainer(plan(folder, hparams, state))
+    assert held is trainer
+    update(workshop, held, start)  # a broken guard would end here, without a word to the workshop
+    again = workshop.trainer(plan(folder, hparams, state))
+    assert again is not trainer
+    assert all(torch.equal(saved[name], value) for name, value in again.policy.state_dict().items())
+
+
+class Scoring(Workshop):
+    """Whose reward model is at hand: a frozen one that reads what it is told to."""
+
+    reads: tuple[Read, ...] = (Read(),)
+
+    def reward_model(self, reference: PolicyFiles, files: RewardFiles) -> RewardModel:  # noqa: ARG002
+        trunk = self.reference(reference).policy.language_model
+        return RewardModel(trunk, reads=self.reads, frozen=True, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("network", ["shared", "separate"])
+def test_values_start_from_the_reward_model_where_they_should(
+    folder: Path, hparams: RunHParams, tmp_path: Path, network: str
+) -> None:
+    changes = {"value_init": "reward_model", "value_network": network}
+    hparams = hparams.model_copy(update={"ppo": hparams.ppo.model_copy(update=changes)})
+    workshop, start = Scoring(tmp_path / "home"), plan(folder, hparams, None)
+    trainer = workshop.trainer(start)
+    head = (trainer.models.value_network or trainer.policy).value_head
+    torch.testing.assert_close(head.weight, workshop.reward_model(start.reference, start.reward).head.weight)
+    update(workshop, trainer, start)
+    trained = head.weight.clone()
+    again = Scoring(tmp_path / "home").trainer(plan(folder, hparams, workshop.save_state(trainer)))
+    assert torch.equal((again.models.value_network or again.policy).value_head.weight, trained)
+
+
+def test_a_reward_model_that_values_cannot_start_from_is_named(
+    folder: Path, hparams: RunHParams, tmp_path: Path
+) -> None:
+    ppo = hparams.ppo.model_copy(update={"value_init": "reward_model"})
+    workshop = Scoring(tmp_path / "home")
+    workshop.reads = (Read(pooling=Pooling.MEAN),)
+    with pytest.raises(InvalidError, match="set value_init to zero"):
+        workshop.trainer(plan(folder, hparams.model_copy(update={"ppo": ppo}), None))
