@@ -23,12 +23,13 @@ APP_FLOORS = {
     0: {"settings", "errors", "quality", "hparams", "kinds", "rules", "texts", "resources", "launch"},
 }
 WORKER_FLOORS = {
-    4: {"tasks", "handlers", "control", "evaluation", "cli"},
+    4: {"tasks", "handlers", "control", "evaluation", "train_command", "cli"},
     3: {
         "data",
         "tracking",
         "celery_app",
         "fencing",
+        "listening",
         "plan",
         "heartbeat",
         "work",

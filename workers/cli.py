@@ -12,12 +12,13 @@ from app import embedded
 from app.db import make_engine, make_session_factory
 from app.errors import UnavailableError
 from app.settings import Settings
-from workers import evaluation
+from workers import evaluation, train_command
 from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
 from workers.workshop import Workshop
 
 app = typer.Typer()
+app.command()(train_command.train)
 
 
 @app.command()

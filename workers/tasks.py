@@ -8,15 +8,16 @@ import socket
 import traceback
 from functools import cached_property
 from threading import Event
+from typing import Any
 from uuid import UUID
 
 import structlog
-from celery.signals import worker_shutting_down
+from celery.signals import worker_ready, worker_shutting_down
 
 from app.db import session_scope
 from app.errors import DomainError
-from app.jobs import WORK, wake_run
-from workers import fencing
+from app.jobs import WORK, Queue, wake_run
+from workers import fencing, listening
 from workers.celery_app import celery
 from workers.checkpoints import CheckpointError
 from workers.database_task import DatabaseTask
@@ -45,6 +46,11 @@ class TrainerTask(DatabaseTask):
         return Workshop(self.settings.home, threads=self.settings.trainer_threads)
 
     @cached_property
+    def activity(self) -> listening.Activity:
+        """When this process last worked."""
+        return listening.Activity()
+
+    @cached_property
     def stopping(self) -> Event:
         """Set when the worker was asked to stop: a job then ends at its next good place."""
         event = Event()
@@ -66,7 +72,7 @@ def work(self: TrainerTask, job_id: str) -> None:
     if mine is None:
         return
     log.info("job_started", kind=mine.kind, step=mine.step, attempt=mine.attempt)
-    with heartbeat(self.factory, mine, seconds=settings.heartbeat_seconds) as lost:
+    with self.activity, heartbeat(self.factory, mine, seconds=settings.heartbeat_seconds) as lost:
         stop = self.stopping
         handed = Work(
             claim=mine,
@@ -75,6 +81,12 @@ def work(self: TrainerTask, job_id: str) -> None:
             should_stop=lambda: stop.is_set() or lost.is_set(),
         )
         _do(handed)
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _listen(sender: Any, **_: object) -> None:
+    served = {Queue(queue.name) for queue in sender.task_consumer.queues}
+    listening.watch(work.factory, celery, work.activity, served)
 
 
 def _do(handed: Work) -> None:

@@ -1,0 +1,52 @@
+"""Progress bars of an experiment."""
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from app.kinds import Split
+from workers.offline.experiment import Told
+from workers.offline.ledger import Ledger
+
+
+class Bars(Told):
+    """Labels and episodes, with the last figures beside them."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[said]}"),
+            console=console,
+        )
+        self._labels = self.progress.add_task("labels", total=None, said="")
+        self._episodes = self.progress.add_task("episodes", total=None, said="")
+        self._batch = 1
+
+    def happened(self, ledger: Ledger) -> None:
+        """Move the bars to where the ledger stands."""
+        hparams = ledger.hparams
+        self._batch = hparams.ppo.batch
+        self.progress.update(
+            self._labels,
+            total=hparams.schedule.total_labels,
+            completed=len(ledger.usable(Split.TRAIN)),
+            said=_accuracy(ledger),
+        )
+        self.progress.update(self._episodes, total=hparams.ppo.episodes, completed=ledger.episodes)
+
+    def updated(self, update: int, stats: dict[str, float]) -> None:
+        """Move the episodes."""
+        said = f"score {stats['objective/score']:.2f}, KL {stats['objective/kl']:.1f} nats"
+        self.progress.update(self._episodes, completed=update * self._batch, said=said)
+
+    def say(self, sentence: str) -> None:
+        """A line above the bars."""
+        self.progress.console.print(sentence, highlight=False)
+
+
+def _accuracy(ledger: Ledger) -> str:
+    found = ledger.rewards[-1].report.get("accuracy_heldout") if ledger.rewards else None
+    return f"reward model {found['value']:.0%} right on held-out labels" if found else ""

@@ -1,0 +1,87 @@
+"""Begin an experiment in a folder, or go on with the one that is there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.errors import ConflictError, InvalidError
+from app.hparams import RunHParams
+from app.rules import highest
+from workers.head_to_head import Said
+from workers.judges import load_judge
+from workers.offline import prompts
+from workers.offline.events import AnyEvent, Began
+from workers.offline.experiment import Experiment, Told
+from workers.offline.journal import Journal
+from workers.offline.labeler import MockLabeler
+from workers.offline.ledger import Ledger
+from workers.offline.measuring import Measuring
+from workers.offline.report import write_report
+from workers.workshop import Workshop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What an experiment is to be; all of it is kept in its folder."""
+
+    hparams: RunHParams
+    base_model: str
+    labeler: str
+    """Name of a judge."""
+    noise: float
+    prompts: Sequence[str]
+
+    @property
+    def event(self) -> Began:
+        """As it is written down."""
+        return Began(hparams=self.hparams, base_model=self.base_model, labeler=self.labeler, noise=self.noise)
+
+
+def train(
+    folder: Path, setup: Setup | None, *, models: Path, samples: int, told: Told, said: Said, threads: int = 0
+) -> list[Path]:
+    """Run an experiment to its end and measure it; paths of the report.
+
+    Args:
+        setup: None goes on with what the folder holds; a setup that differs from it is refused.
+        models: folder of the base models.
+        samples: of each policy in the last comparison.
+    Raises: InvalidError if there is nothing to go on with; ConflictError if the folder holds another experiment or
+        another process works there.
+    """
+    journal = Journal(folder)
+    try:
+        ledger = Ledger.of(journal.read())
+        _begin(folder, journal, ledger, setup)
+        pool, judge = prompts.kept(folder), load_judge(ledger.setup.labeler)
+        workshop = Workshop(folder, models=models, threads=threads)
+
+        def note(event: AnyEvent) -> None:
+            journal.append([event])
+            ledger.apply(event)
+            told.happened(ledger)
+
+        labeler = MockLabeler(rule=highest(judge), noise=ledger.setup.noise, seed=ledger.hparams.seed)
+        Experiment(journal=journal, ledger=ledger, prompts=pool, workshop=workshop, labeler=labeler, told=told).run()
+        Measuring(
+            ledger=ledger, prompts=pool, workshop=workshop, judge=judge, samples=samples, note=note, said=said
+        ).run()
+        return write_report(folder, ledger)
+    finally:
+        journal.close()
+
+
+def _begin(folder: Path, journal: Journal, ledger: Ledger, setup: Setup | None) -> None:
+    if ledger.began is None:
+        if setup is None:
+            raise InvalidError(f"{folder} holds no experiment yet: say what it is to be, such as --preset and --judge.")
+        prompts.PromptPool.of(setup.prompts)  # too few are refused before anything is written
+        load_judge(setup.labeler)
+        prompts.keep(folder, setup.prompts)
+        journal.append([setup.event])
+        ledger.apply(setup.event)
+    elif setup is not None and setup.event != ledger.began:
+        raise ConflictError(
+            f"{folder} holds an experiment with other settings: go on with it by giving --out alone, or choose another "
+            "folder."
+        )
