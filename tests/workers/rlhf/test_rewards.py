@@ -2,6 +2,8 @@ from typing import cast
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from workers.rlhf.kl import KLEstimator
 from workers.rlhf.rewards import RewardMode, per_token_rewards, score_penalty
@@ -24,6 +26,27 @@ def test_reference_mode_charges_every_sampled_token_and_scores_the_last_index() 
 def test_corrected_mode_ends_at_the_last_kept_token() -> None:
     expected = torch.tensor([[-0.1, 4.95, 0.0, 0.0], [0.1, 0.0, 0.0, -1.1]])
     torch.testing.assert_close(rewards("corrected"), expected)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    lengths=st.integers(1, 7).flatmap(lambda r: st.lists(st.integers(1, r), min_size=1, max_size=5)),
+    spare=st.integers(0, 3),
+    mode=st.sampled_from(["reference", "corrected"]),
+)
+def test_whatever_the_shape_each_token_gets_what_a_loop_gives_it(
+    seed: int, lengths: list[int], spare: int, mode: RewardMode
+) -> None:
+    b, r = len(lengths), max(lengths) + spare
+    logprobs, ref = torch.randn(2, b, r, generator=torch.Generator().manual_seed(seed))
+    found = per_token_rewards(
+        logprobs, ref, torch.arange(b) + 0.5, torch.tensor(lengths), kl_coef=0.2, mode=mode
+    ).tolist()
+    for i, kept in enumerate(lengths):
+        end = r if mode == "reference" else kept
+        for t in range(r):
+            kl = (logprobs[i, t] - ref[i, t]).item() if t < end else 0.0
+            assert found[i][t] == pytest.approx(-0.2 * kl + (i + 0.5 if t == end - 1 else 0.0), abs=1e-6)
 
 
 def test_corrected_mode_does_not_see_what_follows_the_end() -> None:
