@@ -13,6 +13,7 @@ from app.hparams import TaskHParams
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import encode_queries, terminator_ids
 from workers.rlhf.types import QueryBatch
+from workers.sampler import InvalidWatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,11 +24,19 @@ class Reference:
     digest: str
     policy: Policy
     tokenizer: PreTrainedTokenizerBase
-    _terminators: dict[str | None, Tensor] = field(default_factory=dict)
+    watch: InvalidWatch = field(default_factory=InvalidWatch)
+    """What this process has seen of the model's samples; short jobs add up."""
+    _terminators: dict[tuple[str | None, str, bool], Tensor] = field(default_factory=dict)
 
-    def encode(self, texts: Sequence[str], task: TaskHParams) -> tuple[Tensor, Tensor]:
-        """(b, q) int64 ids and bool mask of prompts, left-padded."""
-        ids, mask = encode_queries(self.tokenizer, list(texts), max_tokens=task.query_tokens)
+    def encode(self, texts: Sequence[str], task: TaskHParams, *, formatted: bool = True) -> tuple[Tensor, Tensor]:
+        """(b, q) int64 ids and bool mask of prompts, left-padded; without prefix and suffix unless `formatted`."""
+        ids, mask = encode_queries(
+            self.tokenizer,
+            list(texts),
+            max_tokens=task.query_tokens,
+            prefix=task.prefix if formatted else "",
+            suffix=task.suffix if formatted else "",
+        )
         device = self.policy.language_model.device
         return ids.to(device), mask.to(device)
 
@@ -36,13 +45,14 @@ class Reference:
         ids, mask = self.encode(texts, task)
         if reward_query == "formatted" or not (task.prefix or task.suffix):
             return QueryBatch.same(ids, mask)
-        raw_ids, raw_mask = self.encode(texts, task)
+        raw_ids, raw_mask = self.encode(texts, task, formatted=False)
         return QueryBatch(ids=ids, mask=mask, raw_ids=raw_ids, raw_mask=raw_mask)
 
     def terminators(self, task: TaskHParams) -> Tensor:
-        """(t,) int64 ids that end a response; none where the task has no terminator."""
-        if task.terminator not in self._terminators:  # the tokenizer is asked for each token of its vocabulary
-            ids = [] if task.terminator is None else terminator_ids(self.tokenizer, task.terminator)
+        """(t,) int64 ids that end a response; none where nothing ends one (TaskHParams.ends)."""
+        key = (task.terminator, task.terminator_match, task.eos_ends)
+        if key not in self._terminators:  # the tokenizer is asked for each token of its vocabulary
+            ids = terminator_ids(self.tokenizer, task.terminator, match=task.terminator_match, eos=task.eos_ends)
             device = self.policy.language_model.device
-            self._terminators[task.terminator] = torch.tensor(ids, dtype=torch.int64, device=device)
-        return self._terminators[task.terminator]
+            self._terminators[key] = torch.tensor(ids, dtype=torch.int64, device=device)
+        return self._terminators[key]

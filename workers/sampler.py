@@ -122,6 +122,32 @@ class _Collected:
         self.rejected -= len(spare)
 
 
+@dataclass(slots=True)
+class InvalidWatch:
+    """Warns once if most of the first `WATCHED_SAMPLES` samples of a task do not end in time."""
+
+    task: TaskHParams | None = None
+    seen: list[bool] = field(default_factory=list)
+    """Of the task's first samples, whether each was valid."""
+
+    def see(self, valid: Sequence[bool], task: TaskHParams) -> None:
+        """The next samples; those of another task begin anew."""
+        if task != self.task:
+            self.task, self.seen = task, []
+        missing = WATCHED_SAMPLES - len(self.seen)
+        self.seen += valid[: max(0, missing)]
+        invalid = self.seen.count(False)
+        if 0 < missing <= len(valid) and 2 * invalid > WATCHED_SAMPLES:
+            log.warning(
+                "most samples are thrown away: no terminator in time; lengthen responses or choose another terminator",
+                invalid=invalid,
+                of=WATCHED_SAMPLES,
+                terminator=task.terminator,
+                min_terminator_index=task.min_terminator_index,
+                response_tokens=task.response_tokens,
+            )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampler:
     """A writer with what sampling needs beside it."""
@@ -130,7 +156,9 @@ class Sampler:
     decoder: Decoder
     task: TaskHParams
     terminators: Tensor
-    """(t,) int64 token ids that end a response; not used where the task has no terminator."""
+    """(t,) int64 token ids that end a response; not used where nothing ends one (TaskHParams.ends)."""
+    watch: InvalidWatch = field(default_factory=InvalidWatch)
+    """Give the same one to the samplers of several jobs, and the samples of short jobs add up."""
 
     def draw(
         self, queries: Tensor, query_mask: Tensor, *, count: int, generator: torch.Generator
@@ -150,11 +178,12 @@ class Sampler:
             )
             draws = self._draws(written.tokens, written.logprobs)
             drawn += [draws[i : i + count] for i in range(0, len(draws), count)]
+            self.watch.see([draw.valid for draw in draws], task)
         return drawn
 
     def _draws(self, tokens: Tensor, logprobs: Tensor) -> list[SampleDraw]:
         valid, lengths = [True] * len(tokens), [tokens.shape[1]] * len(tokens)
-        if self.task.terminator is not None:
+        if self.task.ends:
             kept = truncate(tokens, terminators=self.terminators, min_index=self.task.min_terminator_index, pad_id=0)
             valid, lengths = kept.valid.tolist(), kept.lengths.tolist()
         return [
@@ -189,10 +218,7 @@ def sample_comparisons(
         for i, draws in zip(rows, drawn, strict=True):
             for draw in draws:
                 collected[i].add(draw)
-        unwatched = len(seen) < WATCHED_SAMPLES
         seen += [draw.valid for draws in drawn for draw in draws]
-        if unwatched and len(seen) >= WATCHED_SAMPLES:
-            _warn_of_invalid(seen[:WATCHED_SAMPLES], sampler.task)
     return _finished(collected)
 
 
@@ -221,16 +247,3 @@ def _finished(collected: Sequence[_Collected]) -> list[SampledPrompt]:
         for i, one in enumerate(collected)
         if not one.missing
     ]
-
-
-def _warn_of_invalid(first: Sequence[bool], task: TaskHParams) -> None:
-    invalid = first.count(False)
-    if 2 * invalid > len(first):
-        log.warning(
-            "most samples are thrown away: no terminator in time; lengthen responses or choose another terminator",
-            invalid=invalid,
-            of=len(first),
-            terminator=task.terminator,
-            min_terminator_index=task.min_terminator_index,
-            response_tokens=task.response_tokens,
-        )

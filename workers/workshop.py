@@ -261,4 +261,10 @@ class Workshop:
 
     @staticmethod
     def _sampler(reference: Reference, policy: Policy, task: TaskHParams) -> Sampler:
-        return Sampler(writer=policy, decoder=reference.tokenizer, task=task, terminators=reference.terminators(task))
+        return Sampler(
+            writer=policy,
+            decoder=reference.tokenizer,
+            task=task,
+            terminators=reference.terminators(task),
+            watch=reference.watch,
+        )

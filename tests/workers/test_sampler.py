@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from torch import Tensor
 
 from app.hparams import TaskHParams
-from workers.sampler import SampleDraw, Sampler, sample_comparisons, sample_once
+from workers.sampler import InvalidWatch, SampleDraw, Sampler, sample_comparisons, sample_once
 
 STOP = 0
 NUL = 9
@@ -170,3 +170,34 @@ def test_a_writer_that_mostly_ends_in_time_gives_no_warning() -> None:
     with capture_logs() as logs:
         sample_comparisons(sampler(3), *queries(40), seed=0)
     assert logs == []
+
+
+def test_short_jobs_add_up_to_one_warning_and_another_task_begins_anew() -> None:
+    watch = InvalidWatch()
+    with capture_logs() as logs:
+        for valid in ([True] * 20, [False] * 43, [False] * 2, [False] * 100):
+            watch.see(valid, TASK)
+            assert len(logs) == (len(watch.seen) == 64)
+        watch.see([True, False] * 32, TASK.model_copy(update={"terminator": "!"}))
+        watch.see([False] * 99, TASK.model_copy(update={"terminator": "!"}))
+    assert [(entry["invalid"], entry["of"]) for entry in logs] == [(44, 64)]
+
+
+def test_samplers_of_several_jobs_share_their_watch() -> None:
+    watch = InvalidWatch()
+    for seed in range(3):
+        ours = sampler(7)
+        job = Sampler(
+            writer=ours.writer, decoder=ours.decoder, task=TASK, terminators=torch.tensor([STOP]), watch=watch
+        )
+        sample_once(job, *queries(3), seed=seed, count=2)
+    assert len(watch.seen) == 18
+
+
+def test_the_end_of_text_token_alone_may_end_a_sample() -> None:
+    task = TASK.model_copy(update={"terminator": None, "eos_ends": True})
+    drawn = sample_once(sampler(7, task), *queries(20), seed=2, count=3)
+    assert {draw.valid for draws in drawn for draw in draws} == {True, False}
+    for draws in drawn:
+        for draw in draws:
+            check(draw)
