@@ -129,3 +129,17 @@ def test_bad_arguments_are_named() -> None:
         gae(torch.zeros(1, 2), torch.zeros(1, 3), gamma=1, lam=1)
     with pytest.raises(ValueError, match=r"gamma 1\.5"):
         gae(torch.zeros(1, 2), torch.zeros(1, 2), gamma=1.5, lam=1)
+
+
+@given(seed=seeds, lengths=st.lists(st.integers(1, 6), min_size=1, max_size=4), keep_mean=st.booleans())
+def test_whatever_the_mask_whitening_agrees_with_a_loop_over_what_it_keeps(
+    seed: int, lengths: list[int], keep_mean: bool
+) -> None:
+    values = table(seed, len(lengths), 6)
+    kept = [values[i, t].item() for i, n in enumerate(lengths) for t in range(n)]
+    mean = sum(kept) / len(kept)
+    deviation = math.sqrt(sum((x - mean) ** 2 for x in kept) / len(kept) + 1e-8)
+    found = whiten(values, response_mask(torch.tensor(lengths), 6), keep_mean=keep_mean)
+    for i, n in enumerate(lengths):
+        expected = [(values[i, t].item() - mean) / deviation + keep_mean * mean for t in range(n)]
+        assert found[i].tolist() == pytest.approx(expected + [0.0] * (6 - n), abs=1e-6)

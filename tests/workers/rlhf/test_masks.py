@@ -74,3 +74,13 @@ def test_response_mask_marks_the_kept_tokens() -> None:
 def test_positions_count_real_tokens_only() -> None:
     mask = torch.tensor([[False, False, True, True, True], [True, True, True, False, True]])
     assert position_ids(mask).tolist() == [[0, 0, 0, 1, 2], [0, 1, 2, 3, 3]]
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=6, max_size=6), min_size=1, max_size=4))
+def test_whatever_the_mask_a_position_is_the_number_of_real_tokens_before_it(rows: list[list[bool]]) -> None:
+    assert position_ids(torch.tensor(rows)).tolist() == [[sum(row[:t]) for t in range(6)] for row in rows]
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=5))
+def test_a_response_mask_is_as_many_trues_as_the_length_and_then_falses(lengths: list[int]) -> None:
+    assert response_mask(torch.tensor(lengths), 6).tolist() == [[True] * n + [False] * (6 - n) for n in lengths]
