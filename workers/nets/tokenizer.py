@@ -67,7 +67,7 @@ def encode_queries(
     Returns: (b, q) int64 ids and (b, q) bool mask, True on real tokens, with q <= max_tokens + prefix + suffix.
     Raises: ValueError if there is no prompt, one has no tokens, or max_tokens leaves no room for any.
     """
-    start = _start_tokens(tokenizer)
+    start = start_tokens(tokenizer)
     room = max_tokens - len(start)
     if room < 1 or not texts:
         raise ValueError(f"cannot encode {len(texts)} prompts into at most {max_tokens} tokens")
@@ -84,6 +84,12 @@ def left_padded(rows: list[list[int]]) -> tuple[Tensor, Tensor]:
     ids = torch.tensor([[PAD_ID] * (longest - len(row)) + row for row in rows])
     lengths = torch.tensor([len(row) for row in rows])
     return ids, torch.arange(longest) >= longest - lengths.unsqueeze(1)
+
+
+def start_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer puts before every text: one start token or nothing."""
+    start = tokenizer.bos_token_id
+    return [start] if start is not None and tokenizer("a")["input_ids"][:1] == [start] else []
 
 
 def _ending(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
@@ -136,8 +142,3 @@ def _texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     alone = len(tokenizer.decode(anchor, clean_up_tokenization_spaces=False))
     rows = [[*anchor, i] for i in range(len(tokenizer))]
     return [text[alone:] for text in tokenizer.batch_decode(rows, clean_up_tokenization_spaces=False)]
-
-
-def _start_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    start = tokenizer.bos_token_id
-    return [start] if start is not None and tokenizer("a")["input_ids"][:1] == [start] else []
