@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from app.errors import ConflictError
-from app.hparams import TaskHParams
+from app.hparams import RunHParams, TaskHParams
 from workers import reward_trainer, training_state
 from workers.checkpoints import CheckpointStore
 from workers.models import ensure_base_model, weights_digest
@@ -90,7 +90,8 @@ class Workshop:
             cache=self._features,
             bf16=self.precision.bf16,
         )
-        digest = self.store.save(REWARD_KIND, {"model": fitted.tensors}, fitted.meta)
+        meta = fitted.meta | {"query": plan.hparams.reward.query}
+        digest = self.store.save(REWARD_KIND, {"model": fitted.tensors}, meta)
         self._reward = (digest, fitted.model)
         return digest, fitted.report
 
@@ -106,9 +107,10 @@ class Workshop:
     def scores(
         self, policy: PolicyFiles, files: RewardFiles, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams
     ) -> list[float]:
-        """Scores of samples, each a prompt and its kept token ids."""
+        """Scores of samples, each a prompt and its kept token ids; the reward model knows which query it reads."""
         reference = self.reference(policy)
-        encoded = self._encoded(reference, samples, task)
+        reads = self.store.manifest(files.digest)["meta"].get("query", "formatted")
+        encoded = self._encoded(reference, samples, task, reads)
         scores: list[float] = score_samples(
             self.reward_model(policy, files), encoded, bf16=self.precision.bf16
         ).tolist()
@@ -205,16 +207,17 @@ class Workshop:
         )
 
     def _reward_data(self, plan: RewardPlan, reference: Reference) -> RewardData:
-        task, wanted = plan.hparams.task, plan.hparams.reward.normalization_samples
+        hparams, wanted = plan.hparams, plan.hparams.reward.normalization_samples
         prompts = [plan.normalization_prompts[i % len(plan.normalization_prompts)] for i in range(wanted)]
         return RewardData(
-            train=[self._comparison(reference, one, task) for one in plan.train],
-            valid=[self._comparison(reference, one, task) for one in plan.valid],
-            normalization=self._normalization(plan.reference, prompts, task, seed=plan.hparams.seed),
+            train=[self._comparison(reference, one, hparams) for one in plan.train],
+            valid=[self._comparison(reference, one, hparams) for one in plan.valid],
+            normalization=self._normalization(plan.reference, prompts, hparams),
         )
 
-    def _comparison(self, reference: Reference, labeled: LabeledComparison, task: TaskHParams) -> EncodedComparison:
-        samples = self._encoded(reference, [(labeled.prompt, ids) for ids in labeled.responses], task)
+    def _comparison(self, reference: Reference, labeled: LabeledComparison, hparams: RunHParams) -> EncodedComparison:
+        pairs = [(labeled.prompt, ids) for ids in labeled.responses]
+        samples = self._encoded(reference, pairs, hparams.task, hparams.reward.query)
         return EncodedComparison(
             prompt=str(labeled.prompt_id),
             query=samples[0].query,
@@ -222,11 +225,10 @@ class Workshop:
             best=labeled.best,
         )
 
-    def _normalization(
-        self, files: PolicyFiles, prompts: Sequence[str], task: TaskHParams, *, seed: int
-    ) -> list[EncodedSample]:
+    def _normalization(self, files: PolicyFiles, prompts: Sequence[str], hparams: RunHParams) -> list[EncodedSample]:
         """Reference samples, neither cut nor filtered: always the same ones, so their features are computed once."""
-        key = (files.reference_digest, tuple(prompts), task, seed)
+        task, seed, reads = hparams.task, hparams.seed, hparams.reward.query
+        key = (files.reference_digest, tuple(prompts), task, seed, reads)
         if self._normalizing is None or self._normalizing[0] != key:
             reference = self.reference(files)
             queries, mask = reference.encode(prompts, task)
@@ -234,14 +236,14 @@ class Workshop:
             with self.autocast():
                 written = sample_once(sampler, queries, mask, seed=seed)
             pairs = [(prompt, draws[0].tokens) for prompt, draws in zip(prompts, written, strict=True)]
-            self._normalizing = (key, self._encoded(reference, pairs, task))
+            self._normalizing = (key, self._encoded(reference, pairs, task, reads))
         return self._normalizing[1]
 
     @staticmethod
     def _encoded(
-        reference: Reference, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams
+        reference: Reference, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams, reads: str
     ) -> list[EncodedSample]:
-        ids, mask = reference.encode([prompt for prompt, _ in samples], task)
+        ids, mask = reference.encode([prompt for prompt, _ in samples], task, formatted=reads == "formatted")
         return [
             EncodedSample(tuple(row[real].tolist()), tuple(response))
             for row, real, (_, response) in zip(ids, mask, samples, strict=True)

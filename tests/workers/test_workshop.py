@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from app.errors import ConflictError, InvalidError
-from app.hparams import Pooling, RunHParams, preset
+from app.hparams import Pooling, RewardHead, RunHParams, preset
 from tests.tiny import save_tiny_model
 from workers.models import weights_digest
 from workers.nets.reward_model import Read, RewardModel
-from workers.plans import PolicyFiles, PPOPlan, RewardFiles
+from workers.plans import LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan
 from workers.ppo_trainer import PPOTrainer
 from workers.workshop import Workshop
 
+ROUNDING = 5e-3
+"""Of scores where the trunk computes in bfloat16."""
 TEXTS = ["the sun was", "she was happy and", "he", "a door to home"] * 2
 
 
@@ -165,3 +167,50 @@ def test_a_reward_model_that_values_cannot_start_from_is_named(
     workshop.reads = (Read(pooling=Pooling.MEAN),)
     with pytest.raises(InvalidError, match="set value_init to zero"):
         workshop.trainer(plan(folder, hparams.model_copy(update={"ppo": ppo}), None))
+
+
+def reward_plan(folder: Path, hparams: RunHParams) -> RewardPlan:
+    """Six labels: the longest of two."""
+    labeled = [
+        LabeledComparison(
+            label_id=uuid4(),
+            prompt_id=uuid4(),
+            prompt=text,
+            sample_ids=(uuid4(), uuid4()),
+            responses=((2 + i, 3, 18), (4 + i, 18)),
+            best=0,
+        )
+        for i, text in enumerate(TEXTS[:6])
+    ]
+    return RewardPlan(
+        reference=plan(folder, hparams, None).reference,
+        hparams=hparams,
+        train=tuple(labeled),
+        valid=(),
+        normalization_prompts=tuple(TEXTS),
+        seed=1,
+    )
+
+
+@pytest.mark.parametrize("reads", ["raw", "formatted"])
+def test_a_reward_model_scores_the_query_it_was_trained_on(
+    folder: Path, hparams: RunHParams, tmp_path: Path, reads: str
+) -> None:
+    framed = hparams.task.model_copy(update={"prefix": "rain and", "suffix": "to"})
+    reward = hparams.reward.model_copy(update={"query": reads, "heads": (RewardHead(),), "normalization_samples": 8})
+    hparams = hparams.model_copy(update={"task": framed, "reward": reward})
+    asked = reward_plan(folder, hparams)
+    digest, _ = Workshop(tmp_path / "home").fit_reward(asked)
+    files, samples = RewardFiles(checkpoint_id=uuid4(), digest=digest), [("she was", (2, 18)), ("a door", (5, 3, 18))]
+    later = Workshop(tmp_path / "home")  # which has the reward model from disk alone
+    here, elsewhere = (
+        later.scores(asked.reference, files, samples, framed.model_copy(update=frame))
+        for frame in ({}, {"prefix": "", "suffix": ""})
+    )
+    apart = max(abs(one - other) for one, other in zip(here, elsewhere, strict=True))
+    assert apart == 0 if reads == "raw" else apart > 10 * ROUNDING
+    queries = later.reference(asked.reference).queries([text for text, _ in samples], framed, hparams.reward.query)
+    responses, mask = torch.tensor([[2, 18, 0], [5, 3, 18]]), torch.tensor([[True, True, False], [True] * 3])
+    with torch.no_grad():  # as PPO asks it
+        by_ppo = later.reward_model(asked.reference, files)(queries.raw_ids, queries.raw_mask, responses, mask)
+    assert here == pytest.approx(by_ppo.tolist(), abs=ROUNDING)
