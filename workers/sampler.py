@@ -124,19 +124,17 @@ class _Collected:
 
 @dataclass(slots=True)
 class InvalidWatch:
-    """Warns once if most of the first `WATCHED_SAMPLES` samples of a task do not end in time."""
+    """Warns once per task if most of its first `WATCHED_SAMPLES` samples do not end in time."""
 
-    task: TaskHParams | None = None
-    seen: list[bool] = field(default_factory=list)
-    """Of the task's first samples, whether each was valid."""
+    seen: dict[TaskHParams, list[bool]] = field(default_factory=dict)
+    """Of each task's first samples, whether each was valid."""
 
     def see(self, valid: Sequence[bool], task: TaskHParams) -> None:
-        """The next samples; those of another task begin anew."""
-        if task != self.task:
-            self.task, self.seen = task, []
-        missing = WATCHED_SAMPLES - len(self.seen)
-        self.seen += valid[: max(0, missing)]
-        invalid = self.seen.count(False)
+        """The next samples of a task."""
+        seen = self.seen.setdefault(task, [])
+        missing = WATCHED_SAMPLES - len(seen)
+        seen += valid[: max(0, missing)]
+        invalid = seen.count(False)
         if 0 < missing <= len(valid) and 2 * invalid > WATCHED_SAMPLES:
             log.warning(
                 "most samples are thrown away: no terminator in time; lengthen responses or choose another terminator",
