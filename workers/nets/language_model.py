@@ -7,16 +7,19 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Cache, PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from workers.nets.attention import GROUPED
 from workers.nets.precision import full_precision
+from workers.nets.reading import context_of, read_causal_lm, unsupported_is_named
 from workers.rlhf.masks import position_ids
 
 FINAL = -1
 """The layer number of the output of the final norm."""
 PARITY_TOLERANCE = 1e-3
 """Largest difference of logits from the model's own, relative to their largest; rounding stays far below."""
+PROBE_TOKENS = 8
+"""Length of the text on which they are compared."""
 
 
 class _EnoughError(Exception):
@@ -34,10 +37,11 @@ class LanguageModel(nn.Module):
         super().__init__()
         model.set_attn_implementation(attention)
         self.model = model.eval()
+        self.dropout = 0.0
         self.num_layers = int(model.config.num_hidden_layers)
         self.width = int(model.config.hidden_size)
         self.vocabulary = int(model.config.vocab_size)
-        self.context = int(getattr(model.config, "max_position_embeddings", 0)) or None
+        self.context = context_of(model.config)
 
     @classmethod
     def load(
@@ -50,27 +54,32 @@ class LanguageModel(nn.Module):
     ) -> Self:
         """Read a model from a local folder and check that this class computes the logits it computes by itself.
 
-        Raises: ValueError if it does not, as for models that rescale their logits or attend in unusual ways.
+        Raises: ValueError if the folder holds no causal LM, or one whose logits come out different: some rescale them
+            or attend in unusual ways.
         """
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device).eval()
-        probe = torch.arange(1, 9, device=device).unsqueeze(0)
-        with torch.inference_mode():
-            expected = model(probe).logits
+        model = read_causal_lm(folder, dtype=dtype).to(device)
+        with torch.inference_mode(), unsupported_is_named(folder, model):
+            probe = torch.arange(PROBE_TOKENS, device=device).unsqueeze(0) % int(model.config.vocab_size)
+            probe = probe[:, : context_of(model.config)]
+            expected = model(probe).logits  # before the attention is another one
             loaded = cls(model, attention=attention)
-            error = (loaded.logits(loaded.hidden(probe, torch.ones_like(probe).bool())) - expected).abs().max()
-            tolerance = PARITY_TOLERANCE if dtype == torch.float32 else 100 * PARITY_TOLERANCE
-            if not error <= tolerance * expected.abs().max():
-                raise ValueError(
-                    f"{folder}: a {model.config.model_type} model is not supported (its logits come out different by "
-                    f"{error:.2g}); choose another one, such as GPT-2 or a Llama"
-                )
+            loaded._require_parity(probe, expected)
         return loaded
 
     def train(self, mode: bool = True) -> Self:
-        """Dropout stays off whatever `mode` is (Ziegler et al. 2019, section 2.2)."""
+        """Dropout stays off whatever `mode` is (Ziegler et al. 2019, section 2.2), but after `allow_dropout`."""
         super().train(mode)
-        self.model.eval()
+        self.model.train(mode and self.dropout > 0)
         return self
+
+    def allow_dropout(self, probability: float) -> None:
+        """Drop out in training, wherever the architecture has a place for it; draws from torch's global generator."""
+        self.dropout = probability
+        for module in self.model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = probability
+            elif isinstance(getattr(module, "attention_dropout", None), float):  # of layers that hand it on as a number
+                module.attention_dropout = probability
 
     @property
     def device(self) -> torch.device:
@@ -157,6 +166,16 @@ class LanguageModel(nn.Module):
         )
         hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def _require_parity(self, probe: Tensor, expected: Tensor) -> None:
+        """Raises: ValueError if the logits are not the expected ones, with padding on the left where there is room."""
+        padding = probe[:, :2] if self.context is None or probe.shape[1] + 2 <= self.context else probe[:, :0]
+        padded = torch.cat([padding, probe], dim=1)
+        mask = torch.arange(padded.shape[1], device=padded.device).unsqueeze(0) >= padding.shape[1]
+        error = (self.logits(self.hidden(padded, mask))[:, padding.shape[1] :] - expected).abs().max()
+        tolerance = PARITY_TOLERANCE if expected.dtype == torch.float32 else 100 * PARITY_TOLERANCE
+        if not error <= tolerance * expected.abs().max():
+            raise ValueError(f"its logits come out different by {error:.2g}")
 
     @contextmanager
     def _recording(self, layers: tuple[int, ...], seen: dict[int, Tensor]) -> Iterator[None]:

@@ -1,10 +1,10 @@
 import pytest
 
-from tests.workers.nets.tiny import tiny_language_model
+from tests.workers.nets.tiny import FAMILIES, tiny_language_model
 from workers.nets.language_model import LanguageModel
 
 
-@pytest.fixture(params=["gpt2", "llama"])
+@pytest.fixture(params=FAMILIES)
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

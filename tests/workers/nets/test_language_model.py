@@ -6,14 +6,23 @@ import pytest
 import torch
 from transformers import CohereConfig, CohereForCausalLM
 
-from tests.workers.nets.tiny import LAYERS, VOCABULARY, padded_queries, random_ids, tiny_language_model, tiny_model
+from tests.workers.nets.tiny import (
+    LAYERS,
+    SHAPES,
+    VOCABULARY,
+    padded_queries,
+    random_ids,
+    tiny_language_model,
+    tiny_model,
+)
 from workers.nets.language_model import FINAL, LanguageModel
 
 
-def test_logits_are_those_of_transformers(family: str) -> None:
+@pytest.mark.parametrize("shape", SHAPES)
+def test_logits_are_those_of_transformers(shape: str) -> None:
     ids = random_ids(2, 9)
-    expected = tiny_model(family)(ids).logits
-    model = tiny_language_model(family)
+    expected = tiny_model(shape)(ids).logits
+    model = tiny_language_model(shape)
     logits = model.logits(model.hidden(ids, torch.ones_like(ids).bool()))
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
 
@@ -41,7 +50,8 @@ def test_layers_are_the_hidden_states_of_transformers(family: str) -> None:
     for state, layer in zip(states, (2, 0, -1), strict=True):
         torch.testing.assert_close(state, expected[layer], atol=1e-5, rtol=1e-5)
     (top,) = model.hidden_layers(ids, mask, (LAYERS,))
-    torch.testing.assert_close(model.trunk.get_submodule("ln_f" if family == "gpt2" else "norm")(top), expected[-1])
+    final_norm = {"gpt2": "ln_f", "llama": "norm", "gpt_neox": "final_layer_norm"}[family]
+    torch.testing.assert_close(model.trunk.get_submodule(final_norm)(top), expected[-1])
 
 
 def test_no_block_above_the_highest_layer_runs(language_model: LanguageModel) -> None:
@@ -87,6 +97,16 @@ def test_dropout_stays_off_in_training() -> None:
     assert not any(module.training for module in model.model.modules())
     ids = random_ids(1, 8)
     assert torch.equal(*(model.hidden(ids, torch.ones_like(ids).bool()) for _ in range(2)))
+
+
+def test_dropout_that_is_allowed_works_in_training_only(family: str) -> None:
+    model, ids = tiny_language_model(family), random_ids(2, 6)
+    seen = torch.ones_like(ids).bool()
+    plain = model.hidden(ids, seen)
+    model.allow_dropout(0.4)
+    torch.manual_seed(1)
+    assert not torch.allclose(model.train().hidden(ids, seen), plain, atol=1e-2)
+    assert torch.equal(model.eval().hidden(ids, seen), plain)
 
 
 def test_no_weight_is_registered_twice(language_model: LanguageModel) -> None:
