@@ -11,6 +11,7 @@ from app.hparams.presets import PRESETS, preset
 from app.hparams.reward import MIDDLE_MEANS, PAPER_HEAD, PROBE_HEADS, Pooling, Readout, RewardHead, RewardHParams
 from app.hparams.run import RunHParams
 from app.hparams.schedule import ScheduleHParams
+from app.hparams.supervised import SupervisedHParams
 from app.hparams.task import TaskHParams
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "RewardHead",
     "RunHParams",
     "ScheduleHParams",
+    "SupervisedHParams",
     "TaskHParams",
     "parse_changes",
     "planned",

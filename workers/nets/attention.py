@@ -21,7 +21,7 @@ def grouped_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    dropout: float = 0.0,  # noqa: ARG001
+    dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """softmax(query key^T scaling) value in the form transformers' attention layers call.
@@ -32,7 +32,7 @@ def grouped_attention(
         key, value: (b, g, s, d) float with h a multiple of g.
         attention_mask: (b or 1, 1, t, s); bool, True where a query may look, or float, added to the scores.
         scaling: None is 1 / sqrt(d).
-        dropout: not looked at; language models here run without.
+        dropout: probability of dropping a weight; layers give 0 unless they train with it.
     Returns: (b, t, h, d) and None in place of the weights.
     Raises: ValueError for options that change the result and are not supported.
     """
@@ -43,7 +43,8 @@ def grouped_attention(
     scores = (query * (d**-0.5 if scaling is None else scaling)).reshape(b, g, -1, d) @ key.transpose(-1, -2)
     if attention_mask is not None:
         scores = _masked(scores.view(b, g, -1, t, s), attention_mask.unsqueeze(1)).view(b, g, -1, s)
-    mixed = scores.softmax(dim=-1).to(value.dtype) @ value
+    weights = scores.softmax(dim=-1).to(value.dtype)
+    mixed = (torch.dropout(weights, dropout, train=True) if dropout else weights) @ value
     return mixed.view(b, h, t, d).transpose(1, 2).contiguous(), None
 
 

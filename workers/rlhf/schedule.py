@@ -4,7 +4,7 @@ Labels are counted in whole numbers and all arithmetic is on integers, so that `
 `episodes_allowed` are exact inverses at any size.
 """
 
-from math import isqrt
+from math import cos, isqrt, pi
 
 SEED_STRIDE = 1_000_003
 """Between the seeds of two runs, so that their updates and passes draw different numbers; a prime."""
@@ -70,6 +70,16 @@ def linear_decay(lr: float, update: int, updates: int) -> float:
     if not (updates >= 1 and 0 <= update <= updates):
         raise ValueError(f"update {update} must lie in [0, {updates}]")
     return lr * (1 - update / updates)
+
+
+def cosine_decay(lr: float, step: int, steps: int) -> float:
+    """Learning rate of 0-based `step` out of `steps`: `lr` at the first, falling along a cosine to 0 after the last.
+
+    Raises: ValueError unless 0 <= step <= steps and steps >= 1.
+    """
+    if not (steps >= 1 and 0 <= step <= steps):
+        raise ValueError(f"step {step} must lie in [0, {steps}]")
+    return lr * (1 + cos(pi * step / steps)) / 2
 
 
 def _check(initial: int, total: int, total_episodes: int) -> None:

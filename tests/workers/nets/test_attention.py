@@ -37,3 +37,11 @@ def test_options_that_change_the_result_are_refused() -> None:
     x = torch.zeros(1, 1, 1, 2)
     with pytest.raises(ValueError, match="attention with softcap is not supported"):
         grouped_attention(nn.Identity(), x, x, x, None, softcap=30.0)
+
+
+def test_dropped_weights_are_made_up_for_by_the_others() -> None:
+    torch.manual_seed(3)
+    query, key, value = torch.randn(2000, 1, 1, 4), torch.randn(2000, 1, 5, 4), torch.ones(2000, 1, 5, 4)
+    mixed, _ = grouped_attention(nn.Identity(), query, key, value, None, dropout=0.25)
+    assert mixed.mean() == pytest.approx(1, abs=0.05)
+    assert mixed.std() > 0.1

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.rlhf.schedule import episodes_allowed, labels_required, linear_decay, reward_training_points
+from workers.rlhf.schedule import (
+    cosine_decay,
+    episodes_allowed,
+    labels_required,
+    linear_decay,
+    reward_training_points,
+)
 
 
 @st.composite
@@ -88,6 +94,14 @@ def test_the_learning_rate_falls_in_a_line() -> None:
     for update in (-1, 5):
         with pytest.raises(ValueError, match="must lie"):
             linear_decay(8.0, update, 4)
+
+
+def test_the_learning_rate_falls_along_a_cosine() -> None:
+    expected = [8.0, 4 + 4 * 0.5**0.5, 4.0, 4 - 4 * 0.5**0.5, 0.0]
+    assert [cosine_decay(8.0, step, 4) for step in range(5)] == pytest.approx(expected)
+    for step in (-1, 5):
+        with pytest.raises(ValueError, match="must lie"):
+            cosine_decay(8.0, step, 4)
 
 
 @pytest.mark.parametrize(
