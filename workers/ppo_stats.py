@@ -34,7 +34,9 @@ def rollout_stats(
         "objective/valid_fraction": rollout.valid.float().mean().item(),
         "objective/response_length": rollout.lengths.float().mean().item(),
         "ppo/returns/mean": masked_mean(targets.returns, mask).item(),
+        "ppo/returns/var": spread.item(),
         "ppo/val/mean": masked_mean(rollout.values, mask).item(),
+        "ppo/val/var": masked_mean((rollout.values - masked_mean(rollout.values, mask)).square(), mask).item(),
         "ppo/val/var_explained": 1 - (residual / spread.clamp_min(1e-8)).item(),
     }
 

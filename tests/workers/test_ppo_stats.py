@@ -44,5 +44,15 @@ def test_values_that_are_the_returns_explain_all_of_them() -> None:
         assert stats["ppo/val/var_explained"] == pytest.approx(explained)
 
 
+def test_variances_are_the_biased_ones_of_the_tokens_that_count() -> None:
+    objective = Objective(hparams())
+    targets, mask = objective.targets(TWO, kl_coef=0.5), objective.mask(TWO)
+    stats = rollout_stats(TWO, objective.rewards(TWO, kl_coef=0.5), targets, mask, 0.5)
+    # Returns 5/2, 3, -3/2, -3/2, -1 have mean 3/10, squares of 20.75 in all; values 1/2, 0, 0, 0, 0 have mean 1/10.
+    assert stats["ppo/returns/mean"] == pytest.approx(0.3)
+    assert stats["ppo/returns/var"] == pytest.approx(20.75 / 5 - 0.09)
+    assert stats["ppo/val/var"] == pytest.approx(0.05 - 0.01)
+
+
 def test_means_are_taken_name_by_name() -> None:
     assert mean_of([{"a": 1.0, "b": 0.0}, {"a": 2.0, "b": 5.0}]) == {"a": 1.5, "b": 2.5}
