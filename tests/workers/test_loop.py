@@ -100,6 +100,15 @@ def test_ppo_waits_for_the_first_reward_model_and_then_for_labels() -> None:
     assert updates_allowed(replace(later, training_labels=73), SMALL) == 1
 
 
+def test_offline_all_labels_come_before_the_one_reward_training_and_all_updates_after_it() -> None:
+    offline = preset("sentiment-124m")
+    assert kinds(next_actions(replace(NEW, training_labels=4_991), offline)) == []
+    assert waiting_for(replace(NEW, training_labels=4_991), offline) == "1 more label"
+    assert kinds(next_actions(replace(NEW, training_labels=4_992), offline)) == [JobKind.TRAIN_REWARD]
+    trained = replace(NEW, training_labels=4_992, reward_labels=4_992, fresh_ready=0, open_training=0)
+    assert next_actions(trained, offline) == [Start(kind=JobKind.TRAIN_POLICY, args={"updates": 1954})]
+
+
 def test_no_kind_starts_twice() -> None:
     eager = replace(TRAINED, episodes=960, training_labels=292, fresh_ready=0, unscored=True, not_shown="x")
     started = kinds(next_actions(eager, SMALL))

@@ -213,6 +213,23 @@ def test_invalid_samples_get_the_penalty_in_place_of_their_score(folder: Path) -
     assert rollout.scores.tolist() == [5.0 if valid else -1.0 for valid in sampled.valid.tolist()]
 
 
+def test_the_reference_reads_samples_whole_and_at_the_temperature_of_sampling(folder: Path) -> None:
+    # At the start both are one model, so they say the same of every token, those behind the end included.
+    sampled = make_trainer(folder, task=TASK.model_copy(update={"temperature": 0.5})).sample(batch(folder))
+    assert sampled.ref_logprobs.shape == (16, TASK.response_tokens)
+    assert sampled.lengths.min() < TASK.response_tokens
+    torch.testing.assert_close(sampled.ref_logprobs, sampled.logprobs, atol=1e-4, rtol=1e-4)
+
+
+def test_gradients_are_not_clipped(folder: Path) -> None:
+    changes = {"value_coef": 1e4, "whiten_rewards": False, "epochs": 1}
+    trainer = make_trainer(folder, PPO.model_copy(update=changes))
+    stats = trainer.update(batch(folder), scores_one)
+    used = [weight.grad for weight in trainer.models.trained().values() if weight.grad is not None]
+    assert sum(grad.square().sum().item() for grad in used) ** 0.5 == pytest.approx(stats["ppo/grad_norm"])
+    assert stats["ppo/grad_norm"] > 100
+
+
 def test_a_task_without_an_end_cuts_nothing(folder: Path) -> None:
     trainer = make_trainer(folder, task=TASK.model_copy(update={"terminator": None}))
     sampled = trainer.sample(batch(folder))

@@ -102,6 +102,21 @@ def test_frozen_weights_stay_frozen() -> None:
     assert all(parameter.requires_grad for parameter in model.blocks[1].parameters())
 
 
+def test_an_end_of_text_token_ends_nothing() -> None:
+    """Wherever it comes up, the sample goes on to its full length as if it were any other token."""
+    model = tiny_language_model("gpt_neox")
+    model.model.config.eos_token_id = model.model.generation_config.eos_token_id = end = 7
+    with torch.no_grad():
+        model.model.get_output_embeddings().weight[end] = 0
+        model.model.get_output_embeddings().weight.mul_(0.01)  # all tokens nearly alike
+    written = write(model, *padded_queries(), k=60, r=20)
+    assert written.tokens.shape == (180, 20)
+    ended = (written.tokens[:, :-1] == end).cumsum(dim=1) > 0
+    after = written.tokens[:, 1:][ended]
+    assert len(after) > 200
+    assert len(after.unique()) > VOCABULARY // 2
+
+
 def test_frequencies_are_the_probabilities() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0, -float("inf")])
     n = 40_000
