@@ -21,10 +21,10 @@ from workers.nets.language_model import FINAL, LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.precision import autocast, configure
 from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
-from workers.reward_features import EncodedSample, batches, pad
-from workers.reward_trainer import PENALTIES
+from workers.reward_features import batches, pad
+from workers.reward_fitting import PENALTIES
+from workers.reward_labels import EncodedSample
 from workers.rlhf.intervals import wilson
-from workers.rlhf.losses import best_of_k_loss
 from workers.rlhf.probe import assign_folds, cross_validate, fit_linear
 from workers.sampler import Sampler, sample_comparisons
 
@@ -107,10 +107,11 @@ def accuracies(
         seen, unseen = (seen - mean) / std.clamp_min(1e-6), (features[-held_out:] - mean) / std.clamp_min(1e-6)
         folds = assign_folds(prompts[:count], FOLDS, torch.Generator().manual_seed(0))
         penalties = [penalty * seen.shape[-1] for penalty in PENALTIES]
-        weight = fit_linear(seen, chosen, l2=cross_validate(seen, chosen, folds, penalties).l2)
-        scores = unseen @ weight
+        targets = torch.eye(seen.shape[1], dtype=seen.dtype)[chosen]
+        fit = fit_linear(seen, targets, l2=cross_validate(seen, targets, folds, penalties).l2)
+        scores = fit.scores(unseen)
         share = wilson(int((scores.argmax(dim=1) == best[-held_out:]).sum()), held_out)
-        loss = best_of_k_loss(scores, best[-held_out:]).item()
+        loss = torch.nn.functional.cross_entropy(scores, best[-held_out:]).item()
         yield f"{loss:.3f} {share.value:.0%} ({share.low:.0%}-{share.high:.0%})"
 
 

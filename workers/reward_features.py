@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -19,49 +18,13 @@ from workers.nets.language_model import LanguageModel
 from workers.nets.precision import autocast
 from workers.nets.reward_model import Read, pooled_features
 from workers.nets.tokenizer import PAD_ID
+from workers.reward_labels import EncodedSample
 from workers.safetensors_writer import write_safetensors
 
 ROWS = 32
 """Samples per forward pass."""
 MAX_BYTES = 2 * 2**30
 KEY_BYTES = 32
-
-
-class EncodedSample(NamedTuple):
-    """One sample as the reward model reads it."""
-
-    query: tuple[int, ...]
-    """Token ids."""
-    response: tuple[int, ...]
-    """Token ids that were kept."""
-
-    @property
-    def key(self) -> bytes:
-        """32 bytes that equal tokens alone share."""
-        return hashlib.sha256(repr((self.query, self.response)).encode()).digest()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EncodedComparison:
-    """One label: k samples of one prompt, and which was picked."""
-
-    prompt: str
-    """Names the prompt; what shares it is held out together."""
-    query: tuple[int, ...]
-    """Token ids."""
-    responses: tuple[tuple[int, ...], ...]
-    """Kept token ids of each sample."""
-    best: int
-    """Index of the sample picked."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.best < len(self.responses):
-            raise ValueError(f"best {self.best} must lie in [0, {len(self.responses)}), the samples compared")
-
-    @property
-    def samples(self) -> list[EncodedSample]:
-        """Its k samples."""
-        return [EncodedSample(self.query, response) for response in self.responses]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Training a whole reward model, trunk included, as in the paper."""
+"""Training a whole reward model, trunk included, as in the paper; scoring with any."""
 
 import math
 from collections.abc import Sequence
@@ -9,55 +9,76 @@ from torch import Generator, Tensor
 
 from app.hparams import RewardHParams
 from workers.nets.precision import autocast
-from workers.nets.reward_model import RewardModel
-from workers.reward_features import EncodedComparison, EncodedSample, batches, pad
+from workers.nets.reward_ensemble import Reward
+from workers.nets.reward_model import RewardModel, Scored
+from workers.reward_features import batches, pad
+from workers.reward_labels import EncodedLabel, EncodedSample, targets_of
 from workers.rlhf.adam import TFAdam
-from workers.rlhf.losses import best_of_k_loss
+from workers.rlhf.labels import LabelKind
 from workers.rlhf.normalization import gain_and_bias
 from workers.rlhf.schedule import linear_decay
+
+
+class Scale(NamedTuple):
+    """A gain and bias at which scores mean what the labels meant."""
+
+    gain: float
+    bias: float
 
 
 class Tuned(NamedTuple):
     """What training leaves beside the weights."""
 
     loss: float
-    """Mean over the last epoch's steps, nats per comparison."""
-    gain: float
-    """Before the last normalisation: with it the scores predict how sure people are."""
+    """Mean over the last epoch's steps, per label."""
+    scale: Scale
+    """Before the last normalisation: with it the scores predict how sure people are, or their ratings."""
 
 
-def score_samples(model: RewardModel, samples: Sequence[EncodedSample], *, bf16: bool = False) -> Tensor:
+def score_samples(model: Reward, samples: Sequence[EncodedSample], *, bf16: bool = False) -> Tensor:
     """(n,) float32 scores on the CPU."""
-    scores = torch.empty(len(samples))
+    return judge_samples(model, samples, bf16=bf16).scores
+
+
+def judge_samples(model: Reward, samples: Sequence[EncodedSample], *, bf16: bool = False) -> Scored:
+    """Scores and, of an ensemble, disagreement, each (n,) float32 on the CPU."""
+    with torch.inference_mode():
+        scores, disagreement = model.combine(member_scores(model, samples, bf16=bf16).to(model.device))
+        return Scored(scores.cpu(), None if disagreement is None else disagreement.cpu())
+
+
+def member_scores(model: Reward, samples: Sequence[EncodedSample], *, bf16: bool = False) -> Tensor:
+    """(m, n) float32 on the CPU: what each of m members says, at its own scale."""
+    found: list[Tensor] = []
+    order: list[int] = []
     with torch.inference_mode():
         for rows in batches(samples):
-            scores[rows] = _forward(model, [samples[i] for i in rows], bf16=bf16).cpu()
+            found.append(_forward(model, [samples[i] for i in rows], bf16=bf16).cpu())
+            order += rows
+        together = torch.cat(found, dim=1)
+        scores = torch.empty_like(together)
+        scores[:, order] = together
     return scores
 
 
-def score_comparisons(model: RewardModel, comparisons: Sequence[EncodedComparison], *, bf16: bool = False) -> Tensor:
-    """(n, k) float32 scores on the CPU; all comparisons have k samples."""
-    flat = [sample for comparison in comparisons for sample in comparison.samples]
-    return score_samples(model, flat, bf16=bf16).view(len(comparisons), -1)
-
-
-def normalise(model: RewardModel, scores: Tensor) -> None:
-    """Set gain and bias so that samples with these (n,) scores get mean 0 and standard deviation 1.
+def normalise(model: Reward, scores: Tensor, *, mean: float = 0.0, std: float = 1.0) -> None:
+    """Set gain and bias so that samples with these (n,) scores get this mean and standard deviation.
 
     Raises: ValueError if the scores are all alike or not finite.
     """
     with torch.no_grad():
         raw = (scores - model.bias.cpu()) / model.gain.cpu()  # as with gain 1 and bias 0
-        gain, bias = gain_and_bias(raw)
+        gain, bias = gain_and_bias(raw, mean, std)
         model.gain.fill_(gain)
         model.bias.fill_(bias)
 
 
 def tune(
     model: RewardModel,
-    comparisons: Sequence[EncodedComparison],
+    labels: Sequence[EncodedLabel],
     normalization: Sequence[EncodedSample],
     *,
+    kind: LabelKind,
     hparams: RewardHParams,
     generator: Generator,
     bf16: bool,
@@ -66,40 +87,44 @@ def tune(
 
     Args:
         model: with a trunk of its own; changed in place.
-        normalization: samples of the reference that set the scale.
-        generator: orders the comparisons; on the CPU.
+        normalization: samples of the reference that set the scale: before training that of the labels, where these
+            have one, and mean 0 and standard deviation 1 after it.
+        generator: orders the labels; on the CPU.
     Raises: ValueError when the scores are no longer finite.
     Source: Ziegler et al. 2019, section 2.2; lm-human-preferences train_reward.py.
     """
-    normalise(model, score_samples(model, normalization, bf16=bf16))
-    optimizer = TFAdam(model.parameters(), lr=hparams.learning_rate)
-    steps = math.ceil(len(comparisons) / hparams.batch)
+    mean, std = kind.target_scale(targets_of(labels))
+    normalise(model, score_samples(model, normalization, bf16=bf16), mean=mean, std=std)
+    optimizer = TFAdam(model.parameters(), lr=hparams.learning_rate, eps=hparams.adam_epsilon)
+    steps = math.ceil(len(labels) / hparams.batch)
     loss = math.nan
     for epoch in range(hparams.epochs):
-        order = torch.randperm(len(comparisons), generator=generator).split(hparams.batch)
+        order = torch.randperm(len(labels), generator=generator).split(hparams.batch)
         losses = []
         for step, rows in enumerate(order, start=epoch * steps):
             for group in optimizer.param_groups:
                 group["lr"] = linear_decay(hparams.learning_rate, step, steps * hparams.epochs)
-            losses.append(_step(model, optimizer, [comparisons[i] for i in rows.tolist()], bf16=bf16))
+            losses.append(_step(model, optimizer, [labels[i] for i in rows.tolist()], kind, bf16=bf16))
         loss = math.fsum(losses) / len(losses)
-    gain = model.gain.item()
+    scale = Scale(model.gain.item(), model.bias.item())
     normalise(model, score_samples(model, normalization, bf16=bf16))
-    return Tuned(loss, gain)
+    return Tuned(loss, scale)
 
 
-def _step(model: RewardModel, optimizer: TFAdam, comparisons: Sequence[EncodedComparison], *, bf16: bool) -> float:
-    samples = [sample for comparison in comparisons for sample in comparison.samples]
-    best = torch.tensor([comparison.best for comparison in comparisons], device=model.trunk.device)
+def _step(
+    model: RewardModel, optimizer: TFAdam, labels: Sequence[EncodedLabel], kind: LabelKind, *, bf16: bool
+) -> float:
+    samples = [sample for label in labels for sample in label.samples]
     optimizer.zero_grad(set_to_none=True)
-    loss = best_of_k_loss(_forward(model, samples, bf16=bf16).view(len(comparisons), -1), best)
+    scores = _forward(model, samples, bf16=bf16).view(len(labels), -1)
+    loss = kind.losses(scores, targets_of(labels).to(scores)).mean()
     loss.backward()
     optimizer.step()
     return loss.item()
 
 
-def _forward(model: RewardModel, samples: Sequence[EncodedSample], *, bf16: bool) -> Tensor:
-    padded = pad(samples, model.trunk.device)
-    with autocast(model.trunk.device, bf16):
-        scores: Tensor = model(padded.queries, padded.query_mask, padded.responses, padded.response_mask)
-    return scores
+def _forward(model: Reward, samples: Sequence[EncodedSample], *, bf16: bool) -> Tensor:
+    """(m, n) float32."""
+    padded = pad(samples, model.device)
+    with autocast(model.device, bf16):
+        return model.member_scores(padded.queries, padded.query_mask, padded.responses, padded.response_mask)

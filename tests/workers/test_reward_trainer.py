@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,12 @@ from app.hparams import PAPER_HEAD, Pooling, Readout, RewardHead, RewardHParams
 from workers.checkpoints import CheckpointStore
 from workers.nets.language_model import LanguageModel
 from workers.nets.reward_model import Read
-from workers.reward_features import EncodedComparison, EncodedSample, FeatureCache, compute_features, pad
-from workers.reward_trainer import FittedReward, RewardData, Trunk, fit, restore
-from workers.reward_tuning import score_comparisons, score_samples
+from workers.reward_features import FeatureCache, compute_features, pad
+from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
+from workers.reward_members import Trunk
+from workers.reward_trainer import FittedReward, fit, restore
+from workers.reward_tuning import judge_samples, score_samples
+from workers.rlhf.labels import Difference, LabelKind, Rating, even, picked, preference
 
 GOOD, VOCABULARY, WIDTH = 7, 40, 32
 MEAN = Readout(pooling=Pooling.MEAN, depth=0.5)
@@ -47,18 +51,19 @@ def cache(tmp_path: Path) -> FeatureCache:
     return FeatureCache(tmp_path / "features")
 
 
-def comparisons(n: int, *, seed: int) -> list[EncodedComparison]:
-    """The sample with the most GOOD tokens is picked, the first of equals."""
+def comparisons(n: int, *, seed: int) -> list[EncodedLabel]:
+    """The sample with the most GOOD tokens is picked, the first of equals; each seed has its own prompts."""
     generator = torch.Generator().manual_seed(seed)
 
     def ids(length: int) -> tuple[int, ...]:
         drawn = torch.randint(1, VOCABULARY, (length,), generator=generator)
         return tuple(drawn.where(torch.rand(length, generator=generator) > 0.15, GOOD).tolist())
 
-    def one(i: int) -> EncodedComparison:
+    def one(i: int) -> EncodedLabel:
         responses = tuple(ids(4 + (i + j) % 3) for j in range(4))
         best = max(range(4), key=lambda j: responses[j].count(GOOD))
-        return EncodedComparison(prompt=f"p{i // 2}", query=ids(2 + i % 4), responses=responses, best=best)
+        prompt = f"p{seed}.{i // 2}"
+        return EncodedLabel(prompt=prompt, query=ids(2 + i % 4), responses=responses, target=picked(best, 4))
 
     return [one(i) for i in range(n)]
 
@@ -116,8 +121,8 @@ def test_the_reference_is_never_changed_and_a_saved_model_scores_the_same(
     store = CheckpointStore(tmp_path / "store", reserve_bytes=0)
     loaded = store.load(store.save("reward", {"model": fitted.tensors}, fitted.meta))
     again = restore(loaded.tensors["model"], loaded.meta, trunk)
-    held = comparisons(10, seed=9)
-    assert torch.equal(score_comparisons(again, held), score_comparisons(fitted.model, held))
+    held = samples(10, seed=9)
+    assert torch.equal(score_samples(again, held), score_samples(fitted.model, held))
     assert not any(parameter.requires_grad for parameter in again.parameters())
     trunk_is_saved = any(name.startswith("trunk.") for name in fitted.tensors)
     assert trunk_is_saved == head.tuned
@@ -153,7 +158,7 @@ def test_held_out_quality_of_coin_tosses_is_chance(trunk: Trunk, cache: FeatureC
     """No label leaks into the fold that scores it: a leak would look like skill."""
     generator = torch.Generator().manual_seed(0)
     coins = torch.randint(4, (200,), generator=generator).tolist()
-    tossed = [replace(one, best=coin) for one, coin in zip(comparisons(200, seed=1), coins, strict=True)]
+    tossed = [replace(one, target=picked(coin, 4)) for one, coin in zip(comparisons(200, seed=1), coins, strict=True)]
     made = RewardData(train=tossed, valid=(), normalization=samples(50, seed=3))
     report = fit(made, trunk, hparams=hparams(FROZEN), seed=0, cache=cache).report
     assert report["accuracy_heldout"]["low"] < 0.25 < report["accuracy_heldout"]["high"]
@@ -165,8 +170,16 @@ def test_too_few_labels_are_refused(trunk: Trunk, cache: FeatureCache) -> None:
         fit(data(0, 0), trunk, hparams=hparams(FROZEN), seed=0, cache=cache)
     with pytest.raises(ValueError, match="2 different prompts"):
         fit(data(2, 0), trunk, hparams=hparams(FROZEN), seed=0, cache=cache)
-    with pytest.raises(ValueError, match="best 4"):
-        EncodedComparison(prompt="p", query=(1,), responses=((1,),) * 4, best=4)
+
+
+def test_labels_that_cannot_be_learned_from_together_are_refused() -> None:
+    some = comparisons(4, seed=1)
+    with pytest.raises(ValueError, match="split by prompt"):
+        RewardData(train=some, valid=some[:1], normalization=())
+    with pytest.raises(ValueError, match=r"\[1, 4\] samples"):
+        RewardData(train=some, valid=rated(1, seed=2), normalization=())
+    with pytest.raises(ValueError, match="add up to 1"):
+        RewardData(train=[replace(some[0], target=(1.0, 1.0, 0.0, 0.0))], valid=(), normalization=())
 
 
 def test_features_are_those_of_each_sample_alone(trunk: Trunk) -> None:
@@ -217,3 +230,134 @@ def test_padding_stands_left_of_queries_and_right_of_responses() -> None:
     assert padded.response_mask.tolist() == [[True, False], [True, True]]
     with pytest.raises(ValueError, match="no response"):
         pad([EncodedSample((1,), ())], torch.device("cpu"))
+
+
+ATTENTION_HEAD = RewardHead(readouts=(Readout(pooling=Pooling.ATTENTION),), tuned=True)
+
+
+def test_a_tuned_head_learns_where_to_look(trunk: Trunk, cache: FeatureCache) -> None:
+    fitted = fit(data(240, 120), trunk, hparams=hparams(ATTENTION_HEAD), seed=0, cache=cache)
+    assert fitted.report["accuracy_valid"]["low"] > 0.3
+    assert fitted.tensors["attention"].any()
+
+
+def rated(n: int, *, seed: int) -> list[EncodedLabel]:
+    """Each sample's number of GOOD tokens, from 0 to 6, on a scale of its own."""
+    return [
+        replace(one, responses=one.responses[:1], target=(100 + 20.0 * one.responses[0].count(GOOD),))
+        for one in comparisons(n, seed=seed)
+    ]
+
+
+def differing(n: int, *, seed: int) -> list[EncodedLabel]:
+    """How many GOOD tokens more the second of two samples has."""
+    return [
+        replace(
+            one,
+            responses=one.responses[:2],
+            target=(float(one.responses[1].count(GOOD) - one.responses[0].count(GOOD)),),
+        )
+        for one in comparisons(n, seed=seed)
+    ]
+
+
+@pytest.mark.parametrize("head", [FROZEN, RewardHead(readouts=(Readout(pooling=Pooling.MEAN),), tuned=True)])
+@pytest.mark.parametrize(("kind", "labels"), [(Rating(), rated), (Difference(), differing)])
+def test_ratings_and_differences_are_learned_too(
+    trunk: Trunk, cache: FeatureCache, head: RewardHead, kind: LabelKind, labels: Callable[..., list[EncodedLabel]]
+) -> None:
+    made = RewardData(
+        train=labels(240, seed=1), valid=labels(120, seed=2), normalization=samples(50, seed=3), kind=kind
+    )
+    fitted = fit(made, trunk, hparams=hparams(head), seed=0, cache=cache)
+    assert fitted.report["pearson_valid"] > 0.4
+    outcomes = torch.tensor([one.target[0] for one in made.valid])
+    assert fitted.report["loss_valid"] < outcomes.var(correction=0).item(), "worse than to say the mean"
+    assert score_samples(fitted.model, made.normalization).std(correction=0).item() == pytest.approx(1, abs=1e-4)
+    json.dumps(fitted.report, allow_nan=False)
+
+
+def test_pairs_are_learned_by_how_sure_people_were(trunk: Trunk, cache: FeatureCache) -> None:
+    """The sure ones are right, the unsure ones wrong: the model sides with the sure ones and reports the slices."""
+
+    def pairs(n: int, *, seed: int) -> list[EncodedLabel]:
+        made = []
+        for i, one in enumerate(differing(n, seed=seed)):
+            side = 1 if one.target[0] > 0 else -1
+            made.append(replace(one, target=preference(0.9 * side if i % 3 else -0.3 * side)))
+        return made
+
+    made = RewardData(train=pairs(300, seed=1), valid=pairs(150, seed=2), normalization=samples(50, seed=3))
+    report = fit(made, trunk, hparams=hparams(FROZEN), seed=0, cache=cache).report
+    unsure, sure = report["by_label_confidence_valid"]
+    assert unsure["n"] + sure["n"] == report["calibration_valid"]["n"] == 150
+    assert unsure["accuracy"]["value"] < 0.5 < sure["accuracy"]["low"]
+
+
+def test_ties_pull_scores_together(trunk: Trunk, cache: FeatureCache) -> None:
+    picks = comparisons(120, seed=1)
+    tied = [replace(one, prompt=f"tied {one.prompt}", target=even(4)) for one in picks]
+
+    def confidence(train: list[EncodedLabel]) -> float:
+        made = RewardData(train=train, valid=comparisons(60, seed=2), normalization=samples(50, seed=3))
+        return float(fit(made, trunk, hparams=hparams(FROZEN), seed=0, cache=cache).report["confidence_valid"])
+
+    assert confidence(picks + tied) < confidence(picks) - 0.02
+    with pytest.raises(ValueError, match="every label is a tie"):
+        RewardData(train=tied, valid=(), normalization=())
+
+
+@pytest.mark.parametrize("head", [FROZEN, PAPER_HEAD])
+def test_an_ensemble_scores_on_the_same_scale_and_survives_the_store(
+    trunk: Trunk, cache: FeatureCache, tmp_path: Path, head: RewardHead
+) -> None:
+    made = data(60, 40)
+    asked = hparams(head).model_copy(update={"ensemble": 3})
+    fitted = fit(made, trunk, hparams=asked, seed=0, cache=cache)
+    scores = score_samples(fitted.model, made.normalization)
+    assert scores.mean().item() == pytest.approx(0, abs=1e-4)
+    assert scores.std(correction=0).item() == pytest.approx(1, abs=1e-4)
+    judged = judge_samples(fitted.model, samples(10, seed=9))
+    assert judged.disagreement is not None
+    assert judged.disagreement.min() > 0, "members saw different prompts"
+    assert fitted.report["members"] == 3
+    assert fitted.report["disagreement_valid"] > 0
+    store = CheckpointStore(tmp_path / "store", reserve_bytes=0)
+    loaded = store.load(store.save("reward", {"model": fitted.tensors}, fitted.meta))
+    again = judge_samples(restore(loaded.tensors["model"], loaded.meta, trunk), samples(10, seed=9))
+    assert again.disagreement is not None
+    assert torch.equal(again.scores, judged.scores)
+    assert torch.equal(again.disagreement, judged.disagreement)
+    if head is FROZEN:
+        assert sum(value.numel() for value in fitted.tensors.values()) == 3 * (3 * WIDTH + 3) + 2
+
+
+def test_of_several_seeds_the_lowest_held_out_loss_is_kept(trunk: Trunk, cache: FeatureCache) -> None:
+    """More seeds add candidates to the same held-out labels: the kept loss never rises, and here it falls."""
+    losses = [
+        fit(
+            data(40, 0), trunk, hparams=hparams(PAPER_HEAD).model_copy(update={"seeds": seeds}), seed=0, cache=cache
+        ).report["loss_heldout"]
+        for seeds in (2, 4)
+    ]
+    assert losses[1] <= losses[0]
+
+
+def test_members_of_a_tuned_ensemble_are_chosen_among_seeds_too(trunk: Trunk, cache: FeatureCache) -> None:
+    asked = hparams(PAPER_HEAD).model_copy(update={"seeds": 2, "ensemble": 2, "epochs": 1})
+    fitted = fit(data(24, 0), trunk, hparams=asked, seed=0, cache=cache)
+    assert fitted.report["members"] == 2
+    assert not any(parameter.requires_grad for parameter in fitted.model.parameters())
+
+
+def test_calibration_on_what_was_held_out_is_reported(trunk: Trunk, cache: FeatureCache) -> None:
+    report = fit(data(240, 120), trunk, hparams=hparams(FROZEN), seed=0, cache=cache).report
+    for where, n in (("heldout", 240), ("valid", 120)):
+        found = report[f"calibration_{where}"]
+        assert found["n"] == sum(one["n"] for one in found["bins"]) == n
+        assert found["log_loss"] == pytest.approx(report[f"loss_{where}"])
+        share = sum(one["n"] * one["accuracy"]["value"] for one in found["bins"]) / n
+        assert share == pytest.approx(report[f"accuracy_{where}"]["value"])
+        assert found["error"] < 0.2
+    tuned = fit(data(24, 0), trunk, hparams=hparams(PAPER_HEAD), seed=0, cache=cache).report
+    assert "calibration_heldout" not in tuned, "one tuned head is not held out from anything"

@@ -20,6 +20,15 @@ class Read(NamedTuple):
     pooling: Pooling = Pooling.LAST
 
 
+class Scored(NamedTuple):
+    """Scores, and how far those who gave them disagree."""
+
+    scores: Tensor
+    """(n,) float32."""
+    disagreement: Tensor | None
+    """(n,) float32, in units of the score; None where there is one model only."""
+
+
 class RewardModel(nn.Module):
     """score = gain * head(features) + bias, in float32.
 
@@ -29,6 +38,7 @@ class RewardModel(nn.Module):
 
     feature_mean: Tensor
     feature_std: Tensor
+    attention: nn.Parameter | None
 
     def __init__(
         self,
@@ -46,8 +56,12 @@ class RewardModel(nn.Module):
             frozen: the trunk is not trained. Its parameters are left as they are, since others may share them; the
                 features carry no gradient.
             generator: draws the head's weight; on the CPU.
+        Raises: ValueError if a frozen model should read by attention, which would never learn where to look.
         """
         super().__init__()
+        asked = sum(read.pooling is Pooling.ATTENTION for read in reads)
+        if frozen and asked:
+            raise ValueError("attention pooling learns its weights: train the trunk too, or choose mean or last")
         self.trunk = trunk
         self.reads = tuple(reads)
         self.frozen = frozen
@@ -58,6 +72,10 @@ class RewardModel(nn.Module):
             self.head.bias.zero_()
         self.gain = nn.Parameter(torch.ones((), device=device))
         self.bias = nn.Parameter(torch.zeros((), device=device))
+        # Zeros attend to all tokens alike, so attention starts as the mean.
+        self.register_parameter(
+            "attention", nn.Parameter(torch.zeros(asked, trunk.width, device=device)) if asked else None
+        )
         self.register_buffer("feature_mean", torch.zeros(width, device=device))
         self.register_buffer("feature_std", torch.ones(width, device=device))
 
@@ -74,6 +92,14 @@ class RewardModel(nn.Module):
         ids, mask = torch.cat([queries, responses], dim=1), torch.cat([query_mask, response_mask], dim=1)
         return self.score_features(self.features(ids, mask))
 
+    def member_scores(self, queries: Tensor, query_mask: Tensor, responses: Tensor, response_mask: Tensor) -> Tensor:
+        """(1, n) float32: as `forward`, in the form that an ensemble has."""
+        return self.forward(queries, query_mask, responses, response_mask).unsqueeze(0)
+
+    def combine(self, members: Tensor) -> Scored:
+        """What `member_scores` come to."""
+        return Scored(members[0], None)
+
     def features(self, input_ids: Tensor, mask: Tensor) -> Tensor:
         """What the head sees; with a frozen trunk it never changes, so it may be computed once and kept.
 
@@ -83,7 +109,8 @@ class RewardModel(nn.Module):
         Returns: (n, reads * width) float32, without gradient where the trunk is frozen.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            return torch.cat(pooled_features(self.trunk, input_ids, mask, self.reads), dim=1)
+            pooled = pooled_features(self.trunk, input_ids, mask, self.reads, attention=self.attention)
+            return torch.cat(pooled, dim=1)
 
     def score_features(self, features: Tensor) -> Tensor:
         """(n, reads * width) features -> (n,) float32 scores."""
@@ -99,6 +126,11 @@ class RewardModel(nn.Module):
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std.clamp(min=1e-6))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.gain.device
+
     def head_state_dict(self) -> dict[str, Tensor]:
         """All that a frozen trunk leaves to save: head, gain, bias and the features' scale."""
         return {name: value for name, value in self.state_dict().items() if not name.startswith("trunk.")}
@@ -110,17 +142,37 @@ class RewardModel(nn.Module):
         self.load_state_dict(state, strict=False)
 
 
-def pooled_features(trunk: LanguageModel, input_ids: Tensor, mask: Tensor, reads: Sequence[Read]) -> list[Tensor]:
+def pooled_features(
+    trunk: LanguageModel, input_ids: Tensor, mask: Tensor, reads: Sequence[Read], *, attention: Tensor | None = None
+) -> list[Tensor]:
     """The features of several heads from one pass, which ends at the highest layer that is read.
 
     Args:
         input_ids: (n, t) int64.
         mask: (n, t) bool; True marks a real token, at least one per row.
+        attention: (a, width) float; for each read that pools by attention, in order, what a token's state is
+            multiplied with to give its weight before the softmax.
     Returns: one (n, width) float32 for each of `reads`.
+    Raises: ValueError if `attention` has another number of rows than reads ask for.
     """
+    asked, given = sum(read.pooling is Pooling.ATTENTION for read in reads), 0 if attention is None else len(attention)
+    if asked != given:
+        raise ValueError(f"{asked} reads pool by attention, {given} rows of weights were given")
     layers = tuple(dict.fromkeys(read.layer for read in reads))
     states = dict(zip(layers, trunk.hidden_layers(input_ids, mask, layers), strict=True))
-    return [_pool(states[read.layer].float(), mask, read.pooling) for read in reads]
+    looks = iter(() if attention is None else attention)
+    return [
+        _attend(states[read.layer].float(), mask, next(looks))
+        if read.pooling is Pooling.ATTENTION
+        else _pool(states[read.layer].float(), mask, read.pooling)
+        for read in reads
+    ]
+
+
+def _attend(states: Tensor, mask: Tensor, look: Tensor) -> Tensor:
+    with full_precision(states.device):
+        weights = (states @ look).masked_fill(~mask, -torch.inf).softmax(dim=1)  # (n, t)
+    return (states.masked_fill(~mask.unsqueeze(-1), 0) * weights.unsqueeze(-1)).sum(dim=1)
 
 
 def _pool(states: Tensor, mask: Tensor, pooling: Pooling) -> Tensor:

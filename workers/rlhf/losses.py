@@ -1,9 +1,8 @@
-"""What is minimised: PPO's clipped losses and the reward model's preference losses."""
+"""What PPO minimises: its clipped losses. The reward model's are in `labels`."""
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from workers.rlhf.advantages import masked_mean
@@ -74,31 +73,6 @@ def value_loss(
     with torch.no_grad():
         clipfrac = masked_mean((clipped > unclipped).float(), mask)
     return ValueLoss(masked_mean(torch.maximum(unclipped, clipped), mask) / 2, clipfrac)
-
-
-def best_of_k_loss(scores: Tensor, best: Tensor) -> Tensor:
-    """Cross-entropy of softmax over the k scores against the response picked.
-
-    Args:
-        scores: (b, k) float.
-        best: (b,) int64 in [0, k).
-    Returns: () float, nats per comparison; ln k when all scores are equal.
-    Raises: ValueError if shapes disagree.
-    Source: Ziegler et al. 2019, eq. 1, with the minus sign that is missing in print.
-    """
-    if scores.dim() != 2 or best.shape != scores.shape[:1]:
-        raise ValueError(f"scores {tuple(scores.shape)} and best {tuple(best.shape)}: expected (b, k) and (b,)")
-    return F.cross_entropy(scores, best)
-
-
-def pairwise_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Mean of -log sigmoid(chosen - rejected) over (b,) scores of each: Bradley-Terry, nats per comparison.
-
-    Raises: ValueError if shapes differ.
-    Source: Stiennon et al. 2020, section 3.4.
-    """
-    _require_same_shape(chosen=chosen, rejected=rejected)
-    return -F.logsigmoid(chosen - rejected).mean()
 
 
 def _require_same_shape(**tensors: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""A linear reward head fitted to choices by convex optimisation: seconds, no learning rate, no seed."""
+"""A linear reward head fitted to labels by convex optimisation: seconds, no learning rate, no seed."""
 
 import math
 from collections.abc import Sequence
@@ -7,13 +7,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workers.rlhf.losses import best_of_k_loss
+from workers.rlhf.labels import Choice, LabelKind, LeastSquares
 
 MAX_ITERATIONS = 200
 TOLERANCE = 1e-5
-"""Largest slope of the loss per comparison at which a fit is done."""
+"""Largest slope of the loss per label at which a fit is done."""
 HOPELESS = 1.05
 """Penalties weaker than one whose loss exceeds the lowest by this factor are not tried."""
+CHOICE = Choice()
+
+
+class LinearFit(NamedTuple):
+    """A linear head."""
+
+    weight: Tensor
+    """(d,) float64."""
+    intercept: float = 0.0
+
+    def scores(self, features: Tensor) -> Tensor:
+        """(..., d) float64 -> (...) float64."""
+        return features @ self.weight + self.intercept
 
 
 class CrossValidated(NamedTuple):
@@ -21,26 +34,31 @@ class CrossValidated(NamedTuple):
 
     l2: float
     loss: float
-    """Nats per comparison, each scored by the fit that did not see its fold."""
+    """Per label, each scored by the fit that did not see its fold."""
     scores: Tensor
     """(n, k) float64; those scores."""
 
 
-def fit_linear(features: Tensor, best: Tensor, *, l2: float, start: Tensor | None = None) -> Tensor:
-    """The weight that minimises the summed best-of-k loss of features @ weight, plus l2 / 2 * |weight|^2.
+def fit_linear(
+    features: Tensor, targets: Tensor, *, l2: float, kind: LabelKind = CHOICE, start: LinearFit | None = None
+) -> LinearFit:
+    """The head that minimises the summed loss of its scores, plus l2 / 2 * |weight|^2.
 
     Args:
         features: (n, k, d) float64.
-        best: (n,) int64 in [0, k).
+        targets: (n, m) float64, as `kind` has them.
         l2: positive; the precision of a Gaussian prior, so it means the same for any n.
-        start: (d,) float64 to begin from; zero without it. The result does not depend on it.
-    Returns: (d,) float64.
-    Source: Ziegler et al. 2019, eq. 1.
+        start: where to begin; zero without it. The result does not depend on it.
+    Raises: ValueError if l2 is not positive.
+    Source: Ziegler et al. 2019, eq. 1, for choices; ridge regression for ratings and differences.
     """
     if l2 <= 0:
         raise ValueError(f"l2 {l2} must be positive")
+    problem = kind.least_squares(features, targets)
+    if problem is not None:
+        return _ridge(problem, l2)
     n, _, d = features.shape
-    weight = (torch.zeros(d, dtype=features.dtype) if start is None else start.clone()).requires_grad_(True)
+    weight = (torch.zeros(d, dtype=features.dtype) if start is None else start.weight.clone()).requires_grad_(True)
     optimizer = torch.optim.LBFGS(
         [weight],
         max_iter=MAX_ITERATIONS,
@@ -51,35 +69,38 @@ def fit_linear(features: Tensor, best: Tensor, *, l2: float, start: Tensor | Non
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = n * best_of_k_loss(features @ weight, best) + l2 / 2 * weight.square().sum()
+        loss = kind.losses(features @ weight, targets).sum() + l2 / 2 * weight.square().sum()
         loss.backward()
         return loss
 
     optimizer.step(closure)
-    return weight.detach()
+    return LinearFit(weight.detach())
 
 
-def cross_validate(features: Tensor, best: Tensor, folds: Tensor, penalties: Sequence[float]) -> CrossValidated:
-    """Score every comparison by a fit on the other folds, for each penalty; keep the penalty of the lowest loss.
+def cross_validate(
+    features: Tensor, targets: Tensor, folds: Tensor, penalties: Sequence[float], *, kind: LabelKind = CHOICE
+) -> CrossValidated:
+    """Score every label by a fit on the other folds, for each penalty; keep the penalty of the lowest loss.
 
     Args:
-        features, best: as in `fit_linear`.
-        folds: (n,) int64; comparisons of one prompt must share a fold.
+        features, targets, kind: as in `fit_linear`.
+        folds: (n,) int64; labels of one prompt must share a fold.
         penalties: values of l2 to try, from the strongest to where they clearly do harm.
     Raises: ValueError unless there are two folds and one penalty.
     """
     numbers = folds.unique().tolist()
     if len(numbers) < 2 or not penalties:
         raise ValueError(f"{len(numbers)} folds and {len(penalties)} penalties: need at least 2 and 1")
-    weights: dict[int, Tensor] = {}
+    fits: dict[int, LinearFit] = {}
     lowest = CrossValidated(math.nan, math.inf, features.new_empty(0))
     for l2 in sorted(penalties, reverse=True):  # strong ones converge at once and are good starts for weaker ones
         scores = features.new_empty(features.shape[:2])
         for fold in numbers:
             held_out = folds == fold
-            weights[fold] = fit_linear(features[~held_out], best[~held_out], l2=l2, start=weights.get(fold))
-            scores[held_out] = features[held_out] @ weights[fold]
-        loss = best_of_k_loss(scores, best).item()
+            rest = ~held_out
+            fits[fold] = fit_linear(features[rest], targets[rest], l2=l2, kind=kind, start=fits.get(fold))
+            scores[held_out] = fits[fold].scores(features[held_out])
+        loss = kind.losses(scores, targets).mean().item()
         if loss < lowest.loss:
             lowest = CrossValidated(l2, loss, scores)
         elif loss > HOPELESS * lowest.loss:
@@ -98,3 +119,30 @@ def assign_folds(groups: Sequence[str], folds: int, generator: torch.Generator) 
     order = torch.randperm(len(names), generator=generator).tolist()
     fold_of = {name: place % min(folds, len(names)) for name, place in zip(names, order, strict=True)}
     return torch.tensor([fold_of[group] for group in groups])
+
+
+def bootstrap(groups: Sequence[str], generator: torch.Generator) -> Tensor:
+    """(n',) int64 rows: as many groups as there are, drawn with replacement, each with all of its rows.
+
+    Source: Efron 1979, with prompts as what is drawn: labels of one prompt are alike.
+    """
+    rows: dict[str, list[int]] = {name: [] for name in sorted(set(groups))}
+    for row, group in enumerate(groups):
+        rows[group].append(row)
+    names = list(rows)
+    drawn = torch.randint(len(names), (len(names),), generator=generator).tolist()
+    return torch.tensor([row for place in drawn for row in rows[names[place]]])
+
+
+def _ridge(problem: LeastSquares, l2: float) -> LinearFit:
+    """In closed form, by the smaller of the (d, d) and the (n, n) system."""
+    x, y = problem.inputs, problem.outputs
+    x_mean, y_mean = (x.mean(dim=0), y.mean()) if problem.intercept else (torch.zeros_like(x[0]), y.new_zeros(()))
+    x, y = x - x_mean, y - y_mean
+    n, d = x.shape
+    penalty = l2 / 2 * torch.eye(min(n, d), dtype=x.dtype)
+    if d <= n:
+        weight = torch.linalg.solve(x.T @ x + penalty, x.T @ y)
+    else:
+        weight = x.T @ torch.linalg.solve(x @ x.T + penalty, y)
+    return LinearFit(weight, (y_mean - x_mean @ weight).item())

@@ -11,7 +11,9 @@ from tests.workers.nets.tiny import padded_queries, random_ids, tiny_language_mo
 from workers.nets.language_model import FINAL, LanguageModel
 from workers.nets.reward_model import Read, RewardModel, pooled_features
 
-READS = [Read(layer, pooling) for layer in (FINAL, 1) for pooling in Pooling]
+READS = [Read(layer, pooling) for layer in (FINAL, 1) for pooling in (Pooling.LAST, Pooling.MEAN)]
+FRESH_ATTENTION = [Read(layer, Pooling.ATTENTION) for layer in (FINAL, 1)]
+"""Attends to all tokens alike."""
 
 
 def make(trunk: LanguageModel, *reads: Read, frozen: bool = False, seed: int = 0) -> RewardModel:
@@ -23,7 +25,7 @@ def responses() -> tuple[Tensor, Tensor]:
     return random_ids(3, 5, seed=9), torch.arange(5) < torch.tensor([[5], [2], [3]])
 
 
-@pytest.mark.parametrize("read", READS)
+@pytest.mark.parametrize("read", [*READS, *FRESH_ATTENTION])
 def test_features_are_the_pooled_hidden_states_of_the_bare_text(family: str, read: Read) -> None:
     (queries, query_mask), (answers, answer_mask) = padded_queries(), responses()
     model = make(tiny_language_model(family), read)
@@ -97,3 +99,36 @@ def test_a_head_alone_carries_a_frozen_model(family: str) -> None:
     assert torch.equal(first(*args), second(*args))
     with pytest.raises(ValueError, match="expected"):
         second.load_head_state_dict({"gain": torch.ones(())})
+
+
+ATTENTION = Read(FINAL, Pooling.ATTENTION)
+
+
+def test_attention_weighs_tokens_by_a_softmax_over_the_real_ones(family: str) -> None:
+    (queries, query_mask), (answers, answer_mask) = padded_queries(), responses()
+    model = make(tiny_language_model(family), ATTENTION)
+    assert model.attention is not None
+    with torch.no_grad():
+        model.attention.copy_(torch.randn(1, 32, generator=torch.Generator().manual_seed(4)))
+    look, bare = model.attention[0].detach(), tiny_model(family)
+    features = model.features(torch.cat([queries, answers], 1), torch.cat([query_mask, answer_mask], 1))
+    for row in range(3):
+        text = torch.cat([queries[row][query_mask[row]], answers[row][answer_mask[row]]]).unsqueeze(0)
+        states = bare(text, output_hidden_states=True).hidden_states[FINAL][0].detach()
+        weights = [torch.exp((state * look).sum()) for state in states]
+        expected = sum(weight * state for weight, state in zip(weights, states, strict=True)) / sum(weights)
+        torch.testing.assert_close(features[row].detach(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_attention_is_learned_and_saved_where_it_is_asked_for(language_model: LanguageModel) -> None:
+    model = make(language_model, ATTENTION, Read(), Read(1, Pooling.ATTENTION))
+    model(*padded_queries(), *responses()).sum().backward()
+    assert model.attention is not None
+    assert model.attention.grad is not None
+    assert model.attention.grad.abs().sum(dim=1).min() > 0, "each of the two reads learns its own"
+    assert "attention" in model.head_state_dict()
+    assert "attention" not in make(language_model).head_state_dict()
+    with pytest.raises(ValueError, match="choose mean or last"):
+        make(language_model, ATTENTION, frozen=True)
+    with pytest.raises(ValueError, match="1 reads pool by attention, 0 rows"):
+        pooled_features(language_model, *padded_queries(), [ATTENTION])

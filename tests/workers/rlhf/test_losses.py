@@ -2,10 +2,8 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from workers.rlhf.losses import best_of_k_loss, pairwise_loss, policy_loss, value_loss
+from workers.rlhf.losses import policy_loss, value_loss
 
 
 def draw(seed: int, *shape: int) -> torch.Tensor:
@@ -67,41 +65,8 @@ def test_value_loss_does_not_see_what_the_mask_hides() -> None:
     assert result.loss.item() == pytest.approx(0.5 * 0.9**2)
 
 
-@given(seed=st.integers(0, 2**32 - 1), k=st.integers(2, 6), shift=st.floats(-100, 100))
-def test_a_constant_added_to_all_scores_changes_no_preference_loss(seed: int, k: int, shift: float) -> None:
-    scores = draw(seed, 5, k)
-    best = torch.randint(k, (5,), generator=torch.Generator().manual_seed(seed))
-    assert best_of_k_loss(scores + shift, best).item() == pytest.approx(best_of_k_loss(scores, best).item())
-    left, right = scores[:, 0], scores[:, 1]
-    assert pairwise_loss(left + shift, right + shift).item() == pytest.approx(pairwise_loss(left, right).item())
-
-
-@given(seed=st.integers(0, 2**32 - 1))
-def test_best_of_two_is_bradley_terry(seed: int) -> None:
-    scores = draw(seed, 4, 2)
-    first_picked = best_of_k_loss(scores, torch.zeros(4, dtype=torch.int64))
-    by_hand = sum(math.log1p(math.exp(b - a)) for a, b in scores.tolist()) / 4
-    assert first_picked.item() == pytest.approx(by_hand)
-    assert pairwise_loss(scores[:, 0], scores[:, 1]).item() == pytest.approx(by_hand)
-
-
-def test_equal_scores_cost_ln_k() -> None:
-    assert best_of_k_loss(torch.zeros(3, 4), torch.tensor([0, 3, 1])).item() == pytest.approx(math.log(4))
-    assert pairwise_loss(torch.ones(3), torch.ones(3)).item() == pytest.approx(math.log(2))
-
-
-def test_a_step_down_the_preference_loss_raises_the_picked_score() -> None:
-    scores = torch.zeros(1, 4, requires_grad=True)
-    (grad,) = torch.autograd.grad(best_of_k_loss(scores, torch.tensor([2])), scores)
-    assert grad[0].tolist() == pytest.approx([0.25, 0.25, -0.75, 0.25])
-
-
 def test_bad_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"advantages \(2,\)"):
         policy_loss(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2), clip=0.2)
     with pytest.raises(ValueError, match=r"returns \(2, 1\)"):
         value_loss(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2, 1), clip=0.2)
-    with pytest.raises(ValueError, match=r"scores \(4,\)"):
-        best_of_k_loss(torch.zeros(4), torch.tensor([1]))
-    with pytest.raises(ValueError, match=r"rejected \(2, 1\)"):
-        pairwise_loss(torch.zeros(2), torch.zeros(2, 1))
