@@ -1,11 +1,13 @@
 """Which labels count: the one definition that the schedule, the trainers and the reports share.
 
 A label is *current* when no later revision of the same labeler and comparison exists. It is *usable* when it is
-current, its verdict is `best`, its labeler is not disabled, nobody has flagged its comparison, and it is the earliest
-such label of its comparison.
+current, its verdict is one of those asked for, its labeler is not disabled, nobody has flagged its comparison, and it
+is the earliest such label of its comparison. Trainers and the schedule ask for `RewardHParams.used_verdicts` of the
+run; who needs to know the best sample asks for `best` alone.
 It *trains* when, besides, the comparison's purpose trains and its prompt is of the train split.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, func, select
@@ -31,7 +33,7 @@ def is_current() -> ColumnElement[bool]:
     )
 
 
-def usable_labels(run_id: UUID) -> Select[Label]:
+def usable_labels(run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,)) -> Select[Label]:
     """Usable labels of a run, one per comparison, whatever the purpose and split."""
     return (
         select(Label)
@@ -41,7 +43,7 @@ def usable_labels(run_id: UUID) -> Select[Label]:
         .where(
             Comparison.run_id == run_id,
             Comparison.state != ComparisonState.FLAGGED,
-            Label.verdict == Verdict.BEST,
+            Label.verdict.in_(verdicts),
             Account.disabled_at.is_(None),
             is_current(),
         )
@@ -49,15 +51,15 @@ def usable_labels(run_id: UUID) -> Select[Label]:
     )
 
 
-def training_labels(run_id: UUID) -> Select[Label]:
+def training_labels(run_id: UUID, verdicts: Sequence[Verdict]) -> Select[Label]:
     """Usable labels that may train: right purpose, prompt of the train split."""
     return (
-        usable_labels(run_id)
+        usable_labels(run_id, verdicts)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .where(Comparison.purpose.in_(TRAINING_PURPOSES), Prompt.split == Split.TRAIN)
     )
 
 
-def count_training(session: Session, run_id: UUID) -> int:
+def count_training(session: Session, run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,)) -> int:
     """How many labels the schedule may count."""
-    return session.scalar(select(func.count()).select_from(training_labels(run_id).subquery())) or 0
+    return session.scalar(select(func.count()).select_from(training_labels(run_id, verdicts).subquery())) or 0

@@ -14,6 +14,7 @@ from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
+from workers.plans import Judgement
 from workers.rlhf.guards import GuardError
 from workers.work import Work
 
@@ -36,7 +37,7 @@ def sample(work: Work) -> None:
     with work.transaction() as session:
         plan = sample_data.sample_plan(session, work.claim)
     sampled = work.workshop.write_comparisons(plan)
-    scores = work.workshop.scores_of(plan, sampled)
+    scores = work.workshop.judge_sampled(plan, sampled)
     with work.transaction() as session:
         sample_data.record_samples(session, work.claim, plan, sampled, scores)
 
@@ -45,9 +46,9 @@ def score(work: Work) -> None:
     """Score open samples with the newest reward model."""
     with work.transaction() as session:
         plan = sample_data.score_plan(session, work.claim)
-    scores: list[float] = []
+    scores: list[Judgement] = []
     if plan is not None and plan.samples:
-        scores = work.workshop.scores(
+        scores = work.workshop.judge(
             plan.policy, plan.reward, [(one.prompt, one.token_ids) for one in plan.samples], plan.task
         )
     with work.transaction() as session:

@@ -63,11 +63,12 @@ def _note(session: Session, run: Run, state: loop.RunState) -> None:
 
 def read_state(session: Session, run: Run) -> loop.RunState:
     """What `loop.next_actions` wants to know of a run."""
+    used = RunHParams.model_validate(run.hparams).reward.used_verdicts
     return loop.RunState(
         has_reference=run.reference_id is not None,
         stopped_line=andon.pulled(session, run.id) is not None,
         busy=_busy(session, run.id),
-        training_labels=usable.count_training(session, run.id),
+        training_labels=usable.count_training(session, run.id, used),
         reward_labels=_reward_labels(session, run),
         episodes=run.episodes,
         fresh_ready=comparisons.ready_count(session, run.id),

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from app.hparams import RunHParams, TaskHParams
@@ -71,6 +72,14 @@ class ScorePlan:
     samples: tuple[StoredSample, ...]
 
 
+class Judgement(NamedTuple):
+    """What a reward model thinks of one sample."""
+
+    score: float
+    disagreement: float | None
+    """Standard deviation over the members of an ensemble, in units of the score; None of a single model."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabeledComparison:
     """One usable label with what it was about."""
@@ -81,8 +90,8 @@ class LabeledComparison:
     sample_ids: tuple[UUID, ...]
     responses: tuple[tuple[int, ...], ...]
     """Kept token ids of each sample."""
-    best: int
-    """Index of the chosen sample."""
+    target: tuple[float, ...]
+    """Share of each sample in being the best: 1 of the chosen one, even shares of a tie or of none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,22 +14,24 @@ from torch import Tensor
 
 from app.errors import ConflictError
 from app.hparams import RunHParams, TaskHParams
+from app.texts import digest_of
 from workers import reward_trainer, training_state
 from workers.checkpoints import CheckpointStore
 from workers.models import ensure_base_model, weights_digest
 from workers.nets import precision
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
-from workers.nets.reward_model import RewardModel
+from workers.nets.reward_ensemble import Reward
 from workers.nets.tokenizer import load_tokenizer
 from workers.nets.value_head import ValueNetwork
 from workers.nets.value_init import start_from_reward_model
-from workers.plans import LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan, SamplePlan
+from workers.plans import Judgement, LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan, SamplePlan
 from workers.ppo_trainer import PPOTrainer, Progress
 from workers.references import Reference
-from workers.reward_features import EncodedComparison, EncodedSample, FeatureCache
-from workers.reward_trainer import RewardData, Trunk
-from workers.reward_tuning import score_samples
+from workers.reward_features import FeatureCache
+from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
+from workers.reward_members import Trunk
+from workers.reward_tuning import judge_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, sample_comparisons, sample_once
 
 POLICY_KIND, STATE_KIND, REWARD_KIND = "policy", "training_state", "reward_model"
@@ -47,7 +49,7 @@ class Workshop:
         self._references: dict[str, Reference] = {}
         self._policy: tuple[str, Policy] | None = None
         self._trainer: tuple[str, PPOTrainer] | None = None
-        self._reward: tuple[str, RewardModel] | None = None
+        self._reward: tuple[str, Reward] | None = None
         self._normalizing: tuple[object, list[EncodedSample]] | None = None
         self._features = FeatureCache(home / "features")
 
@@ -95,7 +97,7 @@ class Workshop:
         self._reward = (digest, fitted.model)
         return digest, fitted.report
 
-    def reward_model(self, reference: PolicyFiles, files: RewardFiles) -> RewardModel:
+    def reward_model(self, reference: PolicyFiles, files: RewardFiles) -> Reward:
         """The reward model of these files; it takes left-padded queries and truncated responses."""
         if self._reward is None or self._reward[0] != files.digest:
             self._reward = None
@@ -104,19 +106,18 @@ class Workshop:
             self._reward = (files.digest, reward_trainer.restore(loaded.tensors["model"], loaded.meta, trunk))
         return self._reward[1]
 
-    def scores(
+    def judge(
         self, policy: PolicyFiles, files: RewardFiles, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams
-    ) -> list[float]:
+    ) -> list[Judgement]:
         """Scores of samples, each a prompt and its kept token ids; the reward model knows which query it reads."""
         reference = self.reference(policy)
         reads = self.store.manifest(files.digest)["meta"].get("query", "formatted")
         encoded = self._encoded(reference, samples, task, reads)
-        scores: list[float] = score_samples(
-            self.reward_model(policy, files), encoded, bf16=self.precision.bf16
-        ).tolist()
-        return scores
+        found = judge_samples(self.reward_model(policy, files), encoded, bf16=self.precision.bf16)
+        spread = [None] * len(encoded) if found.disagreement is None else found.disagreement.tolist()
+        return [Judgement(*pair) for pair in zip(found.scores.tolist(), spread, strict=True)]
 
-    def scores_of(self, plan: SamplePlan, sampled: Sequence[SampledPrompt]) -> dict[int, list[float]]:
+    def judge_sampled(self, plan: SamplePlan, sampled: Sequence[SampledPrompt]) -> dict[int, list[Judgement]]:
         """Scores of samples just written, by prompt; none where the plan has no reward model."""
         if plan.reward is None or not sampled:
             return {}
@@ -125,8 +126,8 @@ class Workshop:
             for one in sampled
             for draw in one.draws
         ]
-        scores = iter(self.scores(plan.policy, plan.reward, flat, plan.task))
-        return {one.prompt: [next(scores) for _ in one.draws] for one in sampled}
+        judged = iter(self.judge(plan.policy, plan.reward, flat, plan.task))
+        return {one.prompt: [next(judged) for _ in one.draws] for one in sampled}
 
     def trainer(self, plan: PPOPlan) -> PPOTrainer:
         """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference."""
@@ -215,14 +216,14 @@ class Workshop:
             normalization=self._normalization(plan.reference, prompts, hparams),
         )
 
-    def _comparison(self, reference: Reference, labeled: LabeledComparison, hparams: RunHParams) -> EncodedComparison:
+    def _comparison(self, reference: Reference, labeled: LabeledComparison, hparams: RunHParams) -> EncodedLabel:
         pairs = [(labeled.prompt, ids) for ids in labeled.responses]
         samples = self._encoded(reference, pairs, hparams.task, hparams.reward.query)
-        return EncodedComparison(
-            prompt=str(labeled.prompt_id),
+        return EncodedLabel(
+            prompt=digest_of(labeled.prompt),
             query=samples[0].query,
             responses=tuple(sample.response for sample in samples),
-            best=labeled.best,
+            target=labeled.target,
         )
 
     def _normalization(self, files: PolicyFiles, prompts: Sequence[str], hparams: RunHParams) -> list[EncodedSample]:

@@ -56,3 +56,5 @@ class SampleScore(Dated, Base):
         ForeignKey("checkpoint.id", ondelete="RESTRICT"), primary_key=True, index=True
     )
     score: Mapped[float]
+    disagreement: Mapped[float | None]
+    """Standard deviation over the members of an ensemble, in units of the score; None where one model scored."""

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import Session
 
 from app import usable
+from app.hparams import RunHParams
 from app.models import Metric, Run
 
 POINTS = 500
@@ -75,7 +76,8 @@ def labels_over_time(session: Session, run: Run, points: int = POINTS) -> Series
 
     A label counts from the moment it was given, by today's standing: one taken back later is gone from the whole curve.
     """
-    label = usable.training_labels(run.id).subquery()
+    hparams = RunHParams.model_validate(run.hparams)
+    label = usable.training_labels(run.id, hparams.reward.used_verdicts).subquery()
     elapsed = func.extract("epoch", label.c.created_at - run.created_at)
     longest = session.scalar(select(func.max(elapsed))) or 0
     width = max(1, -(-int(longest) // points))

@@ -1,5 +1,6 @@
 """Which labels count."""
 
+import pytest
 from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 
@@ -23,11 +24,17 @@ def test_a_best_label_on_a_train_prompt_trains(session: Session) -> None:
     assert usable.count_training(session, run.id) == 1
 
 
-def test_ties_and_skips_do_not(session: Session) -> None:
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [((Verdict.BEST,), 0), ((Verdict.BEST, Verdict.TIE), 1), ((Verdict.BEST, Verdict.TIE, Verdict.NONE), 3)],
+)
+def test_ties_and_none_count_only_where_the_run_uses_them_and_skips_never(
+    session: Session, asked: tuple[Verdict, ...], count: int
+) -> None:
     run = make_run(session)
-    for verdict in (Verdict.TIE, Verdict.NONE, Verdict.SKIP):
+    for verdict in (Verdict.TIE, Verdict.NONE, Verdict.NONE, Verdict.SKIP):
         label(session, make_comparison(session, run), verdict=verdict)
-    assert usable.count_training(session, run.id) == 0
+    assert usable.count_training(session, run.id, asked) == count
 
 
 def test_valid_prompts_and_measuring_comparisons_train_nothing(session: Session) -> None:

@@ -1,5 +1,6 @@
 """What a trainer keeps in memory, and that from disk it goes on exactly as from memory."""
 
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from app.hparams import Pooling, RewardHead, RunHParams, preset
 from tests.tiny import save_tiny_model
 from workers.models import weights_digest
 from workers.nets.reward_model import Read, RewardModel
-from workers.plans import LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan
+from workers.plans import Judgement, LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan
 from workers.ppo_trainer import PPOTrainer
 from workers.workshop import Workshop
 
@@ -178,7 +179,7 @@ def reward_plan(folder: Path, hparams: RunHParams) -> RewardPlan:
             prompt=text,
             sample_ids=(uuid4(), uuid4()),
             responses=((2 + i, 3, 18), (4 + i, 18)),
-            best=0,
+            target=(1.0, 0.0),
         )
         for i, text in enumerate(TEXTS[:6])
     ]
@@ -204,7 +205,7 @@ def test_a_reward_model_scores_the_query_it_was_trained_on(
     files, samples = RewardFiles(checkpoint_id=uuid4(), digest=digest), [("she was", (2, 18)), ("a door", (5, 3, 18))]
     later = Workshop(tmp_path / "home")  # which has the reward model from disk alone
     here, elsewhere = (
-        later.scores(asked.reference, files, samples, framed.model_copy(update=frame))
+        [one.score for one in later.judge(asked.reference, files, samples, framed.model_copy(update=frame))]
         for frame in ({}, {"prefix": "", "suffix": ""})
     )
     apart = max(abs(one - other) for one, other in zip(here, elsewhere, strict=True))
@@ -214,3 +215,31 @@ def test_a_reward_model_scores_the_query_it_was_trained_on(
     with torch.no_grad():  # as PPO asks it
         by_ppo = later.reward_model(asked.reference, files)(queries.raw_ids, queries.raw_mask, responses, mask)
     assert here == pytest.approx(by_ppo.tolist(), abs=ROUNDING)
+
+
+def test_an_ensemble_says_how_far_it_disagrees_from_memory_as_from_disk(
+    folder: Path, hparams: RunHParams, tmp_path: Path
+) -> None:
+    def judged(members: int) -> list[Judgement]:
+        reward = {"ensemble": members, "heads": (RewardHead(),), "normalization_samples": 8}
+        some = hparams.model_copy(update={"reward": hparams.reward.model_copy(update=reward)})
+        asked, home = reward_plan(folder, some), tmp_path / str(members)
+        first = Workshop(home)
+        files = RewardFiles(checkpoint_id=uuid4(), digest=first.fit_reward(asked)[0])
+        samples = [("she was", (2, 18)), ("a door", (5, 3, 18)), ("he", (7,))]
+        found = first.judge(asked.reference, files, samples, some.task)
+        assert Workshop(home).judge(asked.reference, files, samples, some.task) == found
+        return found
+
+    assert all(one.disagreement is not None and one.disagreement > 0 for one in judged(3))
+    assert [one.disagreement for one in judged(1)] == [None] * 3
+
+
+def test_prompts_that_differ_in_case_and_white_space_alone_are_one(
+    folder: Path, hparams: RunHParams, tmp_path: Path
+) -> None:
+    """Else a text could be on both sides of a held-out loss, under two ids."""
+    asked = reward_plan(folder, hparams)
+    same = tuple(replace(one, prompt=text) for one, text in zip(asked.train, ("The sun", "the  sun "), strict=False))
+    with pytest.raises(ValueError, match="labels of at least 2 different prompts"):
+        Workshop(tmp_path / "home").fit_reward(replace(asked, train=same))

@@ -26,6 +26,7 @@ from workers import fencing, tracking
 from workers.data.common import job_seed, next_number, policy_files
 from workers.fencing import Claim
 from workers.plans import LabeledComparison, RewardPlan
+from workers.rlhf.labels import even, picked
 from workers.tracking import Estimate
 
 NORMALIZATION_PROMPTS = 512
@@ -36,8 +37,9 @@ def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     """All usable labels as of now, split by prompt."""
     run = runs.get(session, claim.run_id)
     hparams = runs.hparams_of(run)
-    labels = session.scalars(usable.usable_labels(run.id)).all()
-    training = {label.id for label in session.scalars(usable.training_labels(run.id))}
+    verdicts = hparams.reward.used_verdicts
+    labels = session.scalars(usable.usable_labels(run.id, verdicts)).all()
+    training = {label.id for label in session.scalars(usable.training_labels(run.id, verdicts))}
     compared = _comparisons(session, labels)
     in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
     prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))
@@ -97,13 +99,14 @@ def _comparisons(session: Session, labels: Iterable[Label]) -> list[tuple[Labele
 def _labeled(label: Label, found: list[tuple[Prompt, Sample]]) -> tuple[LabeledComparison, Split]:
     prompt = found[0][0]
     sample_ids = tuple(sample.id for _, sample in found)
+    chosen, k = label.chosen_sample_id, len(sample_ids)
     return LabeledComparison(
         label_id=label.id,
         prompt_id=prompt.id,
         prompt=prompt.text,
         sample_ids=sample_ids,
         responses=tuple(tuple(sample.token_ids[: sample.kept_tokens]) for _, sample in found),
-        best=sample_ids.index(label.chosen_sample_id) if label.chosen_sample_id else -1,
+        target=even(k) if chosen is None else picked(sample_ids.index(chosen), k),
     ), prompt.split
 
 

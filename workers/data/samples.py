@@ -24,7 +24,7 @@ from app.models import (
 from workers import fencing
 from workers.data.common import job_seed, policy_files, reward_files
 from workers.fencing import Claim
-from workers.plans import PromptText, RewardFiles, SamplePlan, ScorePlan, StoredSample
+from workers.plans import Judgement, PromptText, RewardFiles, SamplePlan, ScorePlan, StoredSample
 from workers.sampler import SampledPrompt, SampleDraw
 
 SHOWCASE_PROMPTS = 8
@@ -57,7 +57,7 @@ def record_samples(
     claim: Claim,
     plan: SamplePlan,
     sampled: Sequence[SampledPrompt],
-    scores: Mapping[int, Sequence[float]],
+    scores: Mapping[int, Sequence[Judgement]],
 ) -> None:
     """Samples, their comparisons and, per prompt index, the scores of the reward model in `plan`; ends the job."""
     run = runs.get(session, claim.run_id)
@@ -147,11 +147,11 @@ def score_plan(session: Session, claim: Claim) -> ScorePlan | None:
     return ScorePlan(policy=policy, reward=reward, task=runs.hparams_of(run).task, samples=samples)
 
 
-def record_scores(session: Session, reward: RewardFiles, scores: Mapping[UUID, float]) -> None:
+def record_scores(session: Session, reward: RewardFiles, scores: Mapping[UUID, Judgement]) -> None:
     """One reward model's scores of samples."""
     session.add_all(
-        SampleScore(sample_id=sample_id, reward_model_id=reward.checkpoint_id, score=score)
-        for sample_id, score in scores.items()
+        SampleScore(sample_id=sample_id, reward_model_id=reward.checkpoint_id, **judgement._asdict())
+        for sample_id, judgement in scores.items()
     )
     session.flush()
 

@@ -41,6 +41,8 @@ class Drawn(Event):
     """Kept ids."""
     score: float | None = None
     """Of the reward model at the time; None before the first."""
+    disagreement: float | None = None
+    """Over the members of an ensemble, in units of the score; None of a single model."""
 
 
 class Compared(Event):

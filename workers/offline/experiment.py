@@ -17,7 +17,7 @@ from workers.offline.labeler import MockLabeler
 from workers.offline.ledger import Ledger, named
 from workers.offline.planning import Planner
 from workers.offline.prompts import PromptPool
-from workers.plans import SamplePlan
+from workers.plans import Judgement, SamplePlan
 from workers.sampler import SampledPrompt
 from workers.workshop import Workshop
 
@@ -84,7 +84,7 @@ class Experiment:
     def _sample(self, args: "Args") -> None:
         plan, splits = self._planner.sample(int(args["count"]))
         sampled = self.workshop.write_comparisons(plan)
-        scores = self.workshop.scores_of(plan, sampled)
+        judged = self.workshop.judge_sampled(plan, sampled)
         made = [
             events.Compared(
                 prompt=plan.prompts[one.prompt].text,
@@ -92,7 +92,7 @@ class Experiment:
                 policy=self.ledger.serving,
                 promotion=self.ledger.promotions,
                 reward_model=len(self.ledger.rewards) - 1 if plan.reward else None,
-                samples=_drawn(one, scores.get(one.prompt)),
+                samples=_drawn(one, judged.get(one.prompt)),
             )
             for one in sampled
         ]
@@ -107,8 +107,8 @@ class Experiment:
         for number in numbers:
             one = self.ledger.comparisons[number]
             texts = [(one.prompt, sample.tokens) for sample in one.samples]
-            found = self.workshop.scores(planner.policy(None), reward, texts, self.ledger.hparams.task)
-            scores[number] = tuple(found)
+            found = self.workshop.judge(planner.policy(None), reward, texts, self.ledger.hparams.task)
+            scores[number] = tuple(judged.score for judged in found)
         self._note(events.Scored(reward_model=newest, scores=scores))
 
     def _showcase(self, args: "Args") -> None:
@@ -165,11 +165,15 @@ JOBS: dict[JobKind, Callable[[Experiment, Args], None]] = {
 }
 
 
-def _drawn(one: SampledPrompt, scores: Sequence[float] | None) -> tuple[events.Drawn, ...]:
-    found: Sequence[float | None] = scores or [None] * len(one.draws)
+def _drawn(one: SampledPrompt, judged: Sequence[Judgement] | None) -> tuple[events.Drawn, ...]:
+    found: Sequence[Judgement | None] = judged or [None] * len(one.draws)
     return tuple(
-        events.Drawn(text=draw.text, tokens=tuple(draw.tokens[: draw.kept_tokens]), score=score)
-        for draw, score in zip(one.draws, found, strict=True)
+        events.Drawn(
+            text=draw.text,
+            tokens=tuple(draw.tokens[: draw.kept_tokens]),
+            **({} if judgement is None else judgement._asdict()),
+        )
+        for draw, judgement in zip(one.draws, found, strict=True)
     )
 
 

@@ -63,12 +63,12 @@ class Measuring:
         rewards = [self.judge(prompt, draw.text) for prompt, draw in zip(texts, draws, strict=True)]
         kept = [(prompt, tuple(draw.tokens[: draw.kept_tokens])) for prompt, draw in zip(texts, draws, strict=True)]
         model = self._planner.reward_model(self.ledger.policies[number].reward_model)
-        scores = self.workshop.scores(plan.policy, model, kept, plan.task)
+        judged = self.workshop.judge(plan.policy, model, kept, plan.task)
         return events.Judged(
             policy=number,
             reward=_interval(rewards),
             kl=_interval(kl_of(self.workshop, plan, draws)),
-            score=fmean(scores),
+            score=fmean(one.score for one in judged),
         )
 
     def _optimum(self) -> events.Optimum:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from app.kinds import JobKind, Split, Verdict
+from app.kinds import JobKind, Split
 from workers.offline.ledger import Ledger
 from workers.offline.prompts import PromptPool
 from workers.plans import LabeledComparison, PolicyFiles, PPOPlan, PromptText, RewardFiles, RewardPlan, SamplePlan
+from workers.rlhf.labels import even, picked
 
 NORMALIZATION_PROMPTS = 512
 SHOWCASE_PROMPTS = 8
@@ -106,13 +107,14 @@ class Planner:
 
     def _labeled(self, number: int) -> LabeledComparison:
         compared, label = self.ledger.comparisons[number], self.ledger.labels[number]
+        k = len(compared.samples)
         return LabeledComparison(
             label_id=_id("label", number),
             prompt_id=_id("prompt", compared.prompt),
             prompt=compared.prompt,
-            sample_ids=tuple(_id(f"sample {number}", place) for place in range(len(compared.samples))),
+            sample_ids=tuple(_id(f"sample {number}", place) for place in range(k)),
             responses=tuple(sample.tokens for sample in compared.samples),
-            best=label.best if label.verdict is Verdict.BEST and label.best is not None else -1,
+            target=even(k) if label.best is None else picked(label.best, k),
         )
 
 

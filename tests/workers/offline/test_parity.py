@@ -25,7 +25,7 @@ from workers.fencing import Claim
 from workers.loop import RunState
 from workers.offline import events
 from workers.offline.ledger import Ledger, named
-from workers.plans import PolicyFiles, PPOResult, PromptText, RewardFiles, SamplePlan
+from workers.plans import Judgement, PolicyFiles, PPOResult, PromptText, RewardFiles, SamplePlan
 from workers.sampler import SampledPrompt, SampleDraw
 
 
@@ -100,7 +100,7 @@ class Tables:
             SampledPrompt(prompt=i, draws=[draw_of(s.text, s.tokens) for s in one.samples], rejected=0)
             for i, one in enumerate(event.comparisons)
         ]
-        scores = {i: [s.score or 0.0 for s in one.samples] for i, one in enumerate(event.comparisons)}
+        scores = {i: [Judgement(s.score or 0.0, None) for s in one.samples] for i, one in enumerate(event.comparisons)}
         known = {one.id for one in self.comparisons}
         sample_data.record_samples(self.session, claim, asked, sampled, scores)
         by_prompt = {one.prompt_id: one for one in self.session.scalars(select(Comparison)) if one.id not in known}

@@ -1,0 +1,64 @@
+"""Rows of labels to the plan of a reward model."""
+
+import pytest
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from app import labeling
+from app.hparams import PRESETS, RunHParams
+from app.kinds import JobKind, Verdict
+from app.models import Account, Assignment, Comparison, ComparisonSample, Run
+from tests.factories import make_account, make_comparison, make_prompt, make_run
+from workers import fencing, plan
+from workers.data.reward import reward_plan
+from workers.plans import RewardPlan
+
+SMALL = PRESETS["sentiment-small"]
+
+
+def small_with(**reward: str) -> RunHParams:
+    """The small preset with other uses of ties and none."""
+    return SMALL.model_copy(update={"reward": SMALL.reward.model_copy(update=reward)})
+
+
+def answer(session: Session, comparison: Comparison, verdict: Verdict, slot: int | None = None) -> None:
+    """A new person's label."""
+    person: Account = make_account(session)
+    of_it = select(ComparisonSample.sample_id).where(ComparisonSample.comparison_id == comparison.id)
+    samples = list(session.scalars(of_it.order_by(ComparisonSample.slot)))
+    lent = Assignment(
+        comparison_id=comparison.id,
+        labeler_id=person.id,
+        shown=list(reversed(samples)),  # people see another order than the one that is trained on
+        expires_at=func.clock_timestamp(),
+    )
+    session.add(lent)
+    session.flush()
+    choice = None if slot is None else samples[slot]
+    labeling.record(session, person.id, comparison.id, verdict=verdict, choice=choice, key="k")
+
+
+def planned(session: Session, run: Run) -> RewardPlan:
+    job = plan.start_job(session, run.id, JobKind.TRAIN_REWARD, {})
+    claim = fencing.claim(session, job.id, worker="test", stale_seconds=30)
+    assert claim is not None
+    return reward_plan(session, claim)
+
+
+@pytest.mark.parametrize(
+    ("uses", "targets"),
+    [
+        ({}, {"picked": (0.0, 0.0, 1.0, 0.0)}),
+        ({"tie_labels": "even"}, {"picked": (0.0, 0.0, 1.0, 0.0), "tie": (0.25,) * 4}),
+        ({"none_labels": "even"}, {"picked": (0.0, 0.0, 1.0, 0.0), "none": (0.25,) * 4}),
+    ],
+)
+def test_the_plan_holds_what_the_run_uses(
+    session: Session, uses: dict[str, str], targets: dict[str, tuple[float, ...]]
+) -> None:
+    run = make_run(session, hparams=small_with(**uses).model_dump(mode="json"))
+    for text, verdict, slot in (("picked", Verdict.BEST, 2), ("tie", Verdict.TIE, None), ("none", Verdict.NONE, None)):
+        answer(session, make_comparison(session, run, prompt=make_prompt(session, text=text)), verdict, slot)
+    made = planned(session, run)
+    assert {one.prompt: one.target for one in made.train} == targets
+    assert plan.read_state(session, run).training_labels == len(targets)
