@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from app.hparams import TaskHParams
+from workers.models import weights_digest
+from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
-from workers.nets.tokenizer import encode_queries, terminator_ids
+from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
 from workers.rlhf.types import QueryBatch
 from workers.sampler import InvalidWatch
 
@@ -27,6 +29,16 @@ class Reference:
     watch: InvalidWatch = field(default_factory=InvalidWatch)
     """What this process has seen of the model's samples; short jobs add up."""
     _terminators: dict[tuple[str | None, str, bool], Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path, *, device: torch.device | str = "cpu") -> Self:
+        """Read a base model and its tokenizer. Raises: ValueError if the folder has none that is supported."""
+        return cls(
+            folder=folder,
+            digest=weights_digest(folder),
+            policy=Policy(LanguageModel.load(folder, device=device)).requires_grad_(False),
+            tokenizer=load_tokenizer(folder),
+        )
 
     def encode(self, texts: Sequence[str], task: TaskHParams, *, formatted: bool = True) -> tuple[Tensor, Tensor]:
         """(b, q) int64 ids and bool mask of prompts, left-padded; without prefix and suffix unless `formatted`."""
