@@ -79,7 +79,7 @@ def compute_features(
 
 
 class FeatureCache:
-    """Features by sample, in shards below one folder; shards are mapped, so memory follows use.
+    """Features by sample and read, in shards below one folder; shards are mapped, so memory follows use.
 
     The oldest shards go when the folder outgrows `max_bytes`. Losing any of it costs time only.
     """
@@ -98,22 +98,32 @@ class FeatureCache:
         *,
         bf16: bool = False,
     ) -> Tensor:
-        """(n, len(reads), width) float32 on the CPU, as `compute_features`; only new samples are computed.
+        """(n, len(reads), width) float32 on the CPU, as `compute_features`; only what is new is computed.
 
         Args:
             trunk: the reference whose weights `reference_digest` names.
         """
-        folder = self._folder / _space(reference_digest, reads, bf16)
-        known = self._index.setdefault(folder, {})
+        folders = [self._folder / _space(reference_digest, read, bf16) for read in reads]
         keys = [sample.key for sample in samples]
+        known = [self._known(folder, keys) for folder in folders]
+        wanting = [place for place, found in enumerate(known) if any(key not in found for key in keys)]
+        fresh = {
+            key: sample
+            for key, sample in zip(keys, samples, strict=True)
+            if any(key not in known[place] for place in wanting)
+        }
+        if fresh:
+            computed = compute_features(trunk, list(fresh.values()), [reads[place] for place in wanting], bf16=bf16)
+            for place, features in zip(wanting, computed.unbind(dim=1), strict=True):
+                known[place] |= dict(zip(fresh, features, strict=True))
+                self._write_shard(folders[place], list(fresh), features.contiguous())
+        return torch.stack([torch.stack([found[key] for key in keys]) for found in known], dim=1)
+
+    def _known(self, folder: Path, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
+        known = self._index.setdefault(folder, {})
         if any(key not in known for key in keys):
             known |= _read_shards(folder)
-        fresh = {key: sample for key, sample in zip(keys, samples, strict=True) if key not in known}
-        if fresh:
-            computed = compute_features(trunk, list(fresh.values()), reads, bf16=bf16)
-            known |= dict(zip(fresh, computed, strict=True))
-            self._write_shard(folder, list(fresh), computed)
-        return torch.stack([known[key] for key in keys])
+        return known
 
     def _write_shard(self, folder: Path, keys: Sequence[bytes], features: Tensor) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,9 +145,9 @@ class FeatureCache:
             self._index.clear()
 
 
-def _space(reference_digest: str, reads: Sequence[Read], bf16: bool) -> str:
+def _space(reference_digest: str, read: Read, bf16: bool) -> str:
     """Folder of all features that mean the same."""
-    meaning = repr((reference_digest, [(read.layer, read.pooling.value) for read in reads], bf16))
+    meaning = repr((reference_digest, read.layer, read.pooling.value, bf16))
     return hashlib.sha256(meaning.encode()).hexdigest()[:32]
 
 

@@ -1,5 +1,6 @@
 """Training members of a reward model and holding candidates against labels that they did not see."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,12 +8,13 @@ import torch
 from torch import Generator, Tensor
 
 from app.hparams import RewardHead, RewardHParams
-from workers.nets.reward_model import RewardModel
+from workers.nets.reward_ensemble import Reward
+from workers.nets.reward_model import Read, RewardModel
 from workers.reward_features import FeatureCache
-from workers.reward_labels import RewardData, targets_of
-from workers.reward_members import Member, Trunk, calibrated_scores, fresh, reads_of, settled
-from workers.reward_quality import quality
-from workers.reward_tuning import Scale, normalise, tune
+from workers.reward_labels import EncodedSample, RewardData, targets_of
+from workers.reward_members import Member, Trunk, at_fitted_scale, fresh, reads_of, settled
+from workers.reward_quality import named, quality
+from workers.reward_tuning import Scale, member_scores, normalise, tune
 from workers.rlhf.labels import LabelKind
 from workers.rlhf.probe import assign_folds, bootstrap, cross_validate, fit_linear
 from workers.rlhf.schedule import SEED_STRIDE
@@ -74,6 +76,17 @@ class Fitter:
         """A candidate that need not compete."""
         return Evaluated(head=head, kind=self.data.kind, targets=self._targets())
 
+    def validation(self, members: Sequence[Member], model: Reward) -> dict[str, Any]:
+        """Figures on `data.valid`, whose prompts train nothing; none where it is empty."""
+        labels = self.data.valid
+        if not labels:
+            return {}
+        said = self._member_scores(members, [sample for label in labels for sample in label.samples])
+        scores = at_fitted_scale(members, said).view(len(labels), -1)
+        found = named(quality(self.data.kind, scores, targets_of(labels)), "valid")
+        spread = model.combine(said.to(model.device)).disagreement
+        return found if spread is None else found | {"disagreement_valid": spread.mean().item()}
+
     def members(self, winner: Evaluated) -> list[Member]:
         """The winner trained on all labels, or `ensemble` of it, each on prompts drawn anew with replacement."""
         if winner.kept is not None:
@@ -133,7 +146,8 @@ class Fitter:
         best: tuple[float, Member, Tensor] | None = None
         for seed in range(seeds):
             member = self._tuned(head, rows, number * seeds + seed)
-            scores = calibrated_scores([member], member.model, held, bf16=self.bf16)
+            said = member_scores(member.model, [one for label in held for one in label.samples], bf16=self.bf16)
+            scores = at_fitted_scale([member], said).view(len(held), -1)
             loss = self.data.kind.losses(scores, targets).mean().item()
             if best is None or loss < best[0]:
                 best = loss, member, scores
@@ -161,16 +175,27 @@ class Fitter:
         targets, kept = self._targets(), member if seeds > 1 else None
         return Evaluated(head=head, kind=self.data.kind, targets=targets, scores=scores, kept=kept)
 
+    def _member_scores(self, members: Sequence[Member], samples: Sequence[EncodedSample]) -> Tensor:
+        """(m, n) float32; of frozen members from cached features."""
+        first = members[0].model
+        if not first.frozen:
+            return torch.cat([member_scores(one.model, samples, bf16=self.bf16) for one in members])
+        features = self._cached(samples, first.reads).to(first.device)
+        with torch.inference_mode():
+            return torch.stack([one.model.score_features(features).cpu() for one in members])
+
     def _features(self, head: RewardHead) -> tuple[Tensor, Tensor]:
         """(n, k, width) of the labeled samples and (m, width) of the normalization samples."""
+        labeled = [sample for label in self.data.train for sample in label.samples]
+        features = self._cached([*labeled, *self.data.normalization], reads_of(head, self.trunk.reference))
+        return features[: len(labeled)].unflatten(0, (len(self.data.train), -1)), features[len(labeled) :]
+
+    def _cached(self, samples: Sequence[EncodedSample], wanted: Sequence[Read]) -> Tensor:
+        """(n, wanted * width); what any of the heads reads comes from the same pass."""
         heads = [one for one in self.hparams.heads if not one.tuned]
         reads = list(dict.fromkeys(read for one in heads for read in reads_of(one, self.trunk.reference)))
-        labeled = [sample for label in self.data.train for sample in label.samples]
-        everything = self.cache.features(
-            self.trunk.reference, self.trunk.digest, [*labeled, *self.data.normalization], reads, bf16=self.bf16
-        )
-        features = everything[:, [reads.index(read) for read in reads_of(head, self.trunk.reference)]].flatten(1)
-        return features[: len(labeled)].unflatten(0, (len(self.data.train), -1)), features[len(labeled) :]
+        everything = self.cache.features(self.trunk.reference, self.trunk.digest, samples, reads, bf16=self.bf16)
+        return everything[:, [reads.index(read) for read in wanted]].flatten(1)
 
     def _targets(self) -> Tensor:
         return targets_of(self.data.train)

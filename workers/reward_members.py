@@ -11,7 +11,7 @@ from app.hparams import RewardHead
 from workers.nets.language_model import LanguageModel
 from workers.nets.reward_ensemble import Reward, RewardEnsemble
 from workers.nets.reward_model import Read, RewardModel
-from workers.reward_labels import EncodedLabel, EncodedSample
+from workers.reward_labels import EncodedSample
 from workers.reward_tuning import Scale, member_scores, normalise
 
 
@@ -48,17 +48,16 @@ def together(members: Sequence[Member], normalization: Sequence[EncodedSample], 
     return ensemble
 
 
-def calibrated_scores(
-    members: Sequence[Member], model: Reward, labels: Sequence[EncodedLabel], *, bf16: bool
-) -> Tensor:
-    """(n, k) float64 at the scale that was fitted: the normalised one says nothing of how sure people are."""
-    flat: list[EncodedSample] = [sample for label in labels for sample in label.samples]
-    found = member_scores(model, flat, bf16=bf16).double()
+def at_fitted_scale(members: Sequence[Member], scores: Tensor) -> Tensor:
+    """(m, n) scores of members -> (n,) float64, their mean at the scale that was fitted.
+
+    The normalised scale says nothing of how sure people are.
+    """
     fitted = [
-        (scores - one.model.bias.item()) / one.model.gain.item() * one.scale.gain + one.scale.bias
-        for scores, one in zip(found, members, strict=True)
+        (of_member.double() - one.model.bias.item()) / one.model.gain.item() * one.scale.gain + one.scale.bias
+        for of_member, one in zip(scores, members, strict=True)
     ]
-    return torch.stack(fitted).mean(dim=0).view(len(labels), -1)
+    return torch.stack(fitted).mean(dim=0)
 
 
 def fresh(head: RewardHead, trunk: Trunk, generator: Generator) -> RewardModel:

@@ -5,7 +5,7 @@ reference, a convex problem solved in seconds; a tuned one is trained as in the 
 Source: Ziegler et al. 2019, section 2.2.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,9 @@ from app.hparams import RewardHead, RewardHParams
 from workers.nets.reward_ensemble import Reward, RewardEnsemble
 from workers.reward_features import FeatureCache
 from workers.reward_fitting import Evaluated, Fitter, better
-from workers.reward_labels import RewardData, targets_of
-from workers.reward_members import Member, Trunk, calibrated_scores, fresh, settled, together
-from workers.reward_quality import named, quality
-from workers.reward_tuning import judge_samples
+from workers.reward_labels import RewardData
+from workers.reward_members import Trunk, fresh, settled, together
+from workers.reward_quality import named
 
 log = structlog.get_logger()
 
@@ -86,7 +85,7 @@ def fit(
         "l2": winner.l2,
         "candidates": candidates,
     }
-    report |= named(winner.summary(), "heldout") | _validation(data, model, members, bf16=bf16)
+    report |= named(winner.summary(), "heldout") | fitter.validation(members, model)
     _log_calibration(report)
     return FittedReward(model=model, head=winner.head, report=report)
 
@@ -112,20 +111,6 @@ def _compete(fitter: Fitter) -> tuple[Evaluated, list[dict[str, Any]]]:
 def _alone(fitter: Fitter) -> tuple[Evaluated, list[dict[str, Any]]]:
     only = fitter.not_evaluated(fitter.hparams.heads[0])
     return only, [only.summary()]
-
-
-def _validation(data: RewardData, model: Reward, members: Sequence[Member], *, bf16: bool) -> dict[str, Any]:
-    """Quality on prompts that train nothing."""
-    if not data.valid:
-        return {}
-    scores = calibrated_scores(members, model, data.valid, bf16=bf16)
-    found = named(quality(data.kind, scores, targets_of(data.valid)), "valid")
-    if len(members) > 1:
-        samples = [sample for label in data.valid for sample in label.samples]
-        spread = judge_samples(model, samples, bf16=bf16).disagreement
-        assert spread is not None
-        found["disagreement_valid"] = spread.mean().item()
-    return found
 
 
 def _log_calibration(report: Mapping[str, Any]) -> None:

@@ -209,6 +209,28 @@ def test_the_cache_gives_what_would_be_computed_and_remembers_it(trunk: Trunk, t
     assert not fresh.features(blind, "other", more, reads).any()
 
 
+def test_a_read_is_computed_once_whatever_stands_beside_it(trunk: Trunk, tmp_path: Path) -> None:
+    middle, top = Read(1, Pooling.MEAN), Read(-1, Pooling.LAST)
+    many = samples(12, seed=5)
+    cache = FeatureCache(tmp_path)
+    cache.features(trunk.reference, "d", many[:8], [middle])
+    together = cache.features(trunk.reference, "d", many, [top, middle])
+    assert torch.allclose(together, compute_features(trunk.reference, many, [top, middle], bf16=False), atol=1e-6)
+    blind = own_copy()
+    for parameter in blind.parameters():
+        parameter.data.zero_()
+    assert torch.equal(FeatureCache(tmp_path).features(blind, "d", many, [middle, top]), together.flip(1))
+
+
+def test_validation_reads_what_the_model_reads(trunk: Trunk, cache: FeatureCache) -> None:
+    """Cached features stand for the model itself: its own scores give the reported figures."""
+    made = data(120, 60)
+    fitted = fit(made, trunk, hparams=hparams(BOTH, FROZEN), seed=0, cache=cache)
+    scores = score_samples(fitted.model, [sample for one in made.valid for sample in one.samples]).view(60, 4)
+    right = (scores.argmax(dim=1) == torch.tensor([one.target.index(1.0) for one in made.valid])).sum().item()
+    assert fitted.report["accuracy_valid"]["value"] == pytest.approx(right / 60)
+
+
 def test_the_cache_stays_within_its_bounds_and_survives_broken_files(trunk: Trunk, tmp_path: Path) -> None:
     reads = [Read(1, Pooling.MEAN)]
     limit = 20 * WIDTH * 4
