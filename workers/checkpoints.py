@@ -2,6 +2,7 @@
 
 root/<digest>/manifest.json        kind, meta, library versions, size and sha256 of each file
 root/<digest>/<name>.safetensors   tensors by name
+root/<digest>/<other name>         small files that other programs want beside the tensors
 root/.tmp-*                        being written or deleted; swept once its process is gone
 
 CheckpointError
@@ -19,7 +20,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -44,6 +45,7 @@ LIBRARIES = ("torch", "transformers", "safetensors")
 
 _TEMPORARY = ".tmp-"
 _FILE_NAME = re.compile(r"[a-z0-9_]{1,64}")
+_EXTRA_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 TensorFiles = dict[str, dict[str, Tensor]]
@@ -75,6 +77,8 @@ class Loaded:
     """Mapped from the files: a page is read when touched, and writing to a tensor does not change the file."""
     meta: dict[str, Any]
     """As saved, after a round trip through JSON."""
+    folder: Path
+    """Where the files lie; only to be read."""
 
 
 class CheckpointStore:
@@ -85,7 +89,13 @@ class CheckpointStore:
         self._reserve_bytes = reserve_bytes
         root.mkdir(parents=True, exist_ok=True)
 
-    def save(self, kind: str, tensors: Mapping[str, Mapping[str, Tensor]], meta: Mapping[str, Any]) -> str:
+    def save(
+        self,
+        kind: str,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        meta: Mapping[str, Any],
+        extras: Mapping[str, bytes] | None = None,
+    ) -> str:
         """Write one checkpoint and wait until the disk has it.
 
         Args:
@@ -93,10 +103,12 @@ class CheckpointStore:
             tensors: file name without suffix ([a-z0-9_]) -> tensor name -> tensor of any dtype and device; one that
                 several names of a file share, as tied weights do, is written once.
             meta: JSON values.
-        Returns: 64 hex digits that depend on kind, tensors and meta alone; equal content is stored once.
+            extras: whole file name -> content of small files to lie beside the tensors.
+        Returns: 64 hex digits that depend on the arguments alone; equal content is stored once.
         Raises: StoreFullError; ValueError on a bad file name or meta that is not JSON.
         """
-        _check_names(tensors)
+        extras = extras or {}
+        _check_names(tensors, extras)
         meta_json = json.loads(json.dumps(dict(meta), allow_nan=False))
         self.sweep()
         shared = {name: _shared(file) for name, file in tensors.items()}
@@ -104,16 +116,18 @@ class CheckpointStore:
             name: {key: tensors[name][key] for key in tensors[name] if key not in shared[name]}
             for name in sorted(shared)
         }
-        self._require_room(sum(map(encoded_size, distinct.values())))
+        self._require_room(sum(map(encoded_size, distinct.values())) + sum(map(len, extras.values())))
         with self._temporary() as folder, _full_disk_is_clear(self.root):
             files = {
                 name: {**write_safetensors(folder / (name + SUFFIX), file)._asdict(), "shared": shared[name]}
                 for name, file in distinct.items()
             }
             content = {"kind": kind, "meta": meta_json, "files": files}
+            if extras:  # else nothing, as before there were any: the digests of old checkpoints stay what they are
+                content["extras"] = {name: _write_synced(folder / name, extras[name]) for name in sorted(extras)}
             digest = _digest_of(content)
             libraries = {name: version(name) for name in LIBRARIES}
-            _write_synced(folder / MANIFEST, json.dumps({**content, "libraries": libraries}, indent=1))
+            _write_synced(folder / MANIFEST, json.dumps({**content, "libraries": libraries}, indent=1).encode())
             _sync_folder(folder)
             self._publish(folder, digest)
         return digest
@@ -125,13 +139,16 @@ class CheckpointStore:
         """
         manifest = self.manifest(digest)
         folder = self.root / digest
+        for name, written in manifest.get("extras", {}).items():
+            if not (folder / name).is_file() or (folder / name).stat().st_size != written["size"]:
+                raise CorruptCheckpointError(f"checkpoint {digest} in {self.root} lacks {name}, or has it cut short")
         try:
             tensors = {name: load_file(folder / (name + SUFFIX)) for name in manifest["files"]}
             for name, file in tensors.items():
                 file |= {key: file[first] for key, first in manifest["files"][name]["shared"].items()}
         except (OSError, safetensors.SafetensorError) as error:
             raise CorruptCheckpointError(f"checkpoint {digest} in {self.root} cannot be read: {error}") from error
-        return Loaded(kind=manifest["kind"], tensors=tensors, meta=manifest["meta"])
+        return Loaded(kind=manifest["kind"], tensors=tensors, meta=manifest["meta"], folder=folder)
 
     def manifest(self, digest: str) -> dict[str, Any]:
         """What was written beside the tensors: kind, meta, files with size, sum and shared names, libraries.
@@ -146,20 +163,21 @@ class CheckpointStore:
             raise MissingCheckpointError(f"no checkpoint {digest} in {self.root}") from error
         except ValueError as error:
             raise CorruptCheckpointError(f"checkpoint {digest} in {self.root} has no readable manifest") from error
-        if _digest_of({key: manifest.get(key) for key in ("kind", "meta", "files")}) != digest:
+        content = {key: value for key, value in manifest.items() if key in ("kind", "meta", "files", "extras")}
+        if _digest_of(content) != digest:
             raise CorruptCheckpointError(f"the manifest of checkpoint {digest} in {self.root} was changed")
         return manifest
 
     def verify(self, digest: str) -> None:
         """Read every byte. Raises: MissingCheckpointError; CorruptCheckpointError naming the file that differs."""
-        for name, written in self.manifest(digest)["files"].items():
-            path = self.root / digest / (name + SUFFIX)
+        for name, written in self._files(digest).items():
+            path = self.root / digest / name
             if not path.exists() or _sha256_of(path) != written["sha256"]:
                 raise CorruptCheckpointError(f"{path} is not what was saved: restore it or remove the checkpoint")
 
     def size(self, digest: str) -> int:
         """Bytes on disk. Raises: MissingCheckpointError; CorruptCheckpointError."""
-        return sum(written["size"] for written in self.manifest(digest)["files"].values())
+        return sum(written["size"] for written in self._files(digest).values())
 
     def delete(self, digest: str) -> None:
         """Remove one checkpoint at once; who has it loaded keeps it. Unknown digests are nothing to do."""
@@ -184,6 +202,13 @@ class CheckpointStore:
                 if old:
                     shutil.rmtree(folder, ignore_errors=True)
                 os.close(held)
+
+    def _files(self, digest: str) -> dict[str, dict[str, Any]]:
+        """Size and sum of every file but the manifest, by its whole name."""
+        manifest = self.manifest(digest)
+        files = {name + SUFFIX: written for name, written in manifest["files"].items()}
+        files.update(manifest.get("extras", {}))
+        return files
 
     def _require_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.root).free
@@ -260,10 +285,13 @@ def unpack_generator(generator: Generator, packed: Tensor) -> None:
     generator.set_state(packed.cpu().clone())
 
 
-def _check_names(tensors: Mapping[str, Mapping[str, Tensor]]) -> None:
+def _check_names(tensors: Iterable[str], extras: Iterable[str]) -> None:
     for name in tensors:
         if not _FILE_NAME.fullmatch(name):
             raise ValueError(f"file name {name!r}: 1 to 64 of a-z, 0-9 and _ expected")
+    for name in extras:
+        if not _EXTRA_NAME.fullmatch(name) or name == MANIFEST or name.endswith(SUFFIX):
+            raise ValueError(f"file name {name!r} beside the tensors: letters, digits, _ - . expected")
 
 
 def _shared(file: Mapping[str, Tensor]) -> dict[str, str]:
@@ -300,11 +328,13 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w") as file:
-        file.write(text)
+def _write_synced(path: Path, content: bytes) -> dict[str, Any]:
+    """Size and sha256 of what was written."""
+    with path.open("wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def _sync_folder(folder: Path) -> None:

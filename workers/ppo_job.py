@@ -69,7 +69,9 @@ def _batch(workshop: Workshop, plan: PPOPlan, update: int) -> QueryBatch:
 def _saved(workshop: Workshop, plan: PPOPlan, trainer: PPOTrainer, stats: list[dict[str, float]]) -> PPOResult:
     return PPOResult(
         state_digest=workshop.save_state(trainer),
-        policy_digest=workshop.publish(trainer) if publish_due(plan, trainer.progress.update) else None,
+        policy_digest=(
+            workshop.publish(trainer, plan.reference) if publish_due(plan, trainer.progress.update) else None
+        ),
         update=trainer.progress.update,
         kl_coef=trainer.progress.kl_coef,
         stats=stats,

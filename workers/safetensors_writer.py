@@ -21,6 +21,8 @@ from torch import Tensor
 
 BLOCK_BYTES = 16 * 2**20
 ALIGNMENT = 8
+METADATA = {"format": "pt"}
+"""Told by every file: other libraries ask for it."""
 
 DTYPES = {
     torch.float64: "F64",
@@ -82,7 +84,7 @@ def _ordered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _header(ordered: Mapping[str, Tensor]) -> bytes:
-    entries: dict[str, dict[str, object]] = {}
+    entries: dict[str, dict[str, object]] = {"__metadata__": dict(METADATA)}
     start = 0
     for name, tensor in ordered.items():
         if tensor.dtype not in DTYPES:

@@ -27,6 +27,7 @@ from workers.nets.value_head import ValueNetwork
 from workers.nets.value_init import start_from_reward_model
 from workers.plans import Judgement, LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan, SamplePlan
 from workers.ppo_trainer import PPOTrainer, Progress
+from workers.published import load_policy, publish
 from workers.references import Reference
 from workers.reward_features import FeatureCache
 from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
@@ -34,7 +35,7 @@ from workers.reward_members import Trunk
 from workers.reward_tuning import judge_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, sample_comparisons, sample_once
 
-POLICY_KIND, STATE_KIND, REWARD_KIND = "policy", "training_state", "reward_model"
+STATE_KIND, REWARD_KIND = "training_state", "reward_model"
 
 
 class Workshop:
@@ -162,9 +163,9 @@ class Workshop:
         self._trainer = (digest, trainer)
         return digest
 
-    def publish(self, trainer: PPOTrainer) -> str:
-        """Write the policy for sampling; its digest."""
-        return self.store.save(POLICY_KIND, {"policy": trainer.policy.state_dict()}, {})
+    def publish(self, trainer: PPOTrainer, reference: PolicyFiles) -> str:
+        """Write the policy for sampling, with the tokenizer of its reference; its digest."""
+        return publish(self.store, trainer.policy, self.reference(reference).tokenizer)
 
     def delete(self, digests: Iterable[str]) -> None:
         """Remove checkpoints that nobody needs any more."""
@@ -186,9 +187,8 @@ class Workshop:
             return reference.policy
         if self._policy is None or self._policy[0] != files.digest:
             self._policy = None
-            policy = self._fresh_policy(reference).requires_grad_(False)
-            policy.load_state_dict(self.store.load(files.digest).tensors["policy"])
-            self._policy = (files.digest, policy)
+            policy = load_policy(self.store, files.digest, reference.folder, device=self.device)
+            self._policy = (files.digest, policy.requires_grad_(False))
         return self._policy[1]
 
     def _load_reference(self, base_model: str) -> Reference:

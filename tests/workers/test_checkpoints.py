@@ -234,3 +234,34 @@ def test_a_generator_goes_on_where_it_stood(store: CheckpointStore) -> None:
     other = torch.Generator()
     unpack_generator(other, store.load(digest).tensors["rng"]["torch"])
     assert torch.equal(torch.rand(4, generator=other), expected)
+
+
+def test_small_files_lie_beside_the_tensors_and_count(store: CheckpointStore) -> None:
+    tensors = {"f": {"a": torch.ones(1)}}
+    plain = store.save("k", tensors, {})
+    digest = store.save("k", tensors, {}, {"config.json": b'{"a": 1}', "LICENSE": b""})
+    assert store.save("k", tensors, {}, {"LICENSE": b"", "config.json": b'{"a": 1}'}) == digest
+    assert len({plain, digest, store.save("k", tensors, {}, {"config.json": b'{"a": 2}', "LICENSE": b""})}) == 3
+    assert (store.load(digest).folder / "config.json").read_bytes() == b'{"a": 1}'
+    assert store.size(digest) == store.size(plain) + 8
+    store.verify(digest)
+
+
+def test_a_small_file_that_changed_is_found(store: CheckpointStore) -> None:
+    digest = store.save("k", {}, {}, {"config.json": b"12345"})
+    path = store.root / digest / "config.json"
+    path.write_bytes(b"12346")
+    with pytest.raises(CorruptCheckpointError, match=r"config\.json is not what was saved"):
+        store.verify(digest)
+    path.write_bytes(b"123")
+    with pytest.raises(CorruptCheckpointError, match=r"config\.json, or has it cut short"):
+        store.load(digest)
+    path.unlink()
+    with pytest.raises(CorruptCheckpointError, match=r"lacks config\.json"):
+        store.load(digest)
+
+
+@pytest.mark.parametrize("name", ["../x", "manifest.json", "f.safetensors", "a/b", ".hidden", ""])
+def test_names_that_would_hide_something_are_refused(store: CheckpointStore, name: str) -> None:
+    with pytest.raises(ValueError, match="beside the tensors"):
+        store.save("k", {}, {}, {name: b""})

@@ -18,7 +18,8 @@ from workers.models import weights_digest
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import load_tokenizer
-from workers.workshop import POLICY_KIND, Workshop
+from workers.published import publish
+from workers.workshop import Workshop
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def run_id(session_factory: SessionFactory, folder: Path, workshop: Workshop) ->
     with torch.no_grad():
         embeddings = policy.language_model.model.get_output_embeddings().weight
         embeddings[happy] += 3 * embeddings.mean(dim=0).sign()
-    digest = workshop.store.save(POLICY_KIND, {"policy": policy.state_dict()}, {})
+    digest = publish(workshop.store, policy, load_tokenizer(folder))
     with session_scope(session_factory) as session:
         run = make_run(session, base_model=str(folder))
         session.get_one(Checkpoint, run.reference_id).digest = weights_digest(folder)

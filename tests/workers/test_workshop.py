@@ -108,7 +108,7 @@ def test_a_published_policy_samples_with_the_weights_that_were_trained(
         checkpoint_id=uuid4(),
         base_model=str(folder),
         reference_digest=weights_digest(folder),
-        digest=workshop.publish(trainer),
+        digest=workshop.publish(trainer, start.reference),
     )
     published = workshop.policy(files).state_dict()
     assert all(torch.equal(published[name], value) for name, value in trainer.policy.state_dict().items())
