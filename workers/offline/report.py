@@ -37,14 +37,17 @@ def markdown(ledger: Ledger) -> str:
 
 def html(ledger: Ledger) -> str:
     """Curves over episodes and the frontier, in one file that needs no network."""
-    figure = make_subplots(rows=4, cols=2, subplot_titles=[*CURVES, "known reward against KL"])
+    titles = [*CURVES, "known reward against KL"]
+    figure = make_subplots(rows=4, cols=2, specs=[[{}, {}]] * 3 + [[{"colspan": 2}, None]], subplot_titles=titles)
     batch, stats = ledger.hparams.ppo.batch, [one for job in ledger.trainings for one in job.stats]
     episodes = [batch * (i + 1) for i in range(len(stats))]
-    for place, (title, name) in enumerate(CURVES.items()):
-        curve = go.Scatter(x=episodes, y=[one[name] for one in stats], name=title, mode="lines")
+    for place, name in enumerate(CURVES.values()):
+        curve = go.Scatter(x=episodes, y=[one[name] for one in stats], mode="lines", showlegend=False)
         figure.add_trace(curve, row=place // 2 + 1, col=place % 2 + 1)
     for trace in _frontier_traces(ledger):
         figure.add_trace(trace, row=4, col=1)
+    figure.update_xaxes(title_text="episodes")
+    figure.update_xaxes(title_text="KL to the reference, nats per sample", row=4, col=1)
     figure.update_layout(title=f"{ledger.hparams.preset} on {ledger.setup.base_model}", height=1200)
     page: str = figure.to_html(include_plotlyjs=True, full_html=True)
     return page
