@@ -32,6 +32,14 @@ from workers.tracking import Estimate
 NORMALIZATION_PROMPTS = 512
 """Train prompts whose reference samples may normalise the scores; the trainer takes as many as it needs."""
 
+FIGURES = (
+    *("loss_train", "loss_heldout", "loss_valid", "pearson_heldout", "pearson_valid"),
+    *("disagreement_valid", "gain", "bias"),
+)
+"""Of a trainer's report that become metrics under the same name."""
+CALIBRATION = {"calibration_error": "error", "brier": "brier"}
+"""Metric -> name in the report's calibration."""
+
 
 def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     """All usable labels as of now, split by prompt."""
@@ -112,10 +120,15 @@ def _labeled(label: Label, found: list[tuple[Prompt, Sample]]) -> tuple[LabeledC
 
 def _metrics(session: Session, run_id: UUID, report: Mapping[str, Any]) -> dict[str, float | Estimate]:
     metrics: dict[str, float | Estimate] = {
-        f"reward/{name}": float(report[name])
-        for name in ("loss_train", "loss_heldout", "loss_valid", "gain", "bias")
-        if report.get(name) is not None
+        f"reward/{name}": float(report[name]) for name in FIGURES if report.get(name) is not None
     }
+    for where in ("heldout", "valid"):
+        calibration = report.get(f"calibration_{where}") or {}
+        metrics |= {
+            f"reward/{metric}_{where}": float(calibration[name])
+            for metric, name in CALIBRATION.items()
+            if name in calibration
+        }
     for name in ("accuracy_heldout", "accuracy_valid"):
         if report.get(name) is not None:
             metrics[f"reward/{name}"] = Estimate(**report[name])

@@ -7,10 +7,10 @@ from sqlalchemy.orm import Session
 from app import labeling
 from app.hparams import PRESETS, RunHParams
 from app.kinds import JobKind, Verdict
-from app.models import Account, Assignment, Comparison, ComparisonSample, Run
+from app.models import Account, Assignment, Comparison, ComparisonSample, Metric, Run
 from tests.factories import make_account, make_comparison, make_prompt, make_run
 from workers import fencing, plan
-from workers.data.reward import reward_plan
+from workers.data.reward import record_reward_model, reward_plan
 from workers.plans import RewardPlan
 
 SMALL = PRESETS["sentiment-small"]
@@ -62,3 +62,26 @@ def test_the_plan_holds_what_the_run_uses(
     made = planned(session, run)
     assert {one.prompt: one.target for one in made.train} == targets
     assert plan.read_state(session, run).training_labels == len(targets)
+
+
+def test_calibration_and_disagreement_become_curves(session: Session) -> None:
+    run = make_run(session)
+    answer(session, make_comparison(session, run), Verdict.BEST, 1)
+    job = plan.start_job(session, run.id, JobKind.TRAIN_REWARD, {})
+    claim = fencing.claim(session, job.id, worker="test", stale_seconds=30)
+    assert claim is not None
+    report = {
+        "loss_train": 1.25,
+        "pearson_heldout": None,
+        "disagreement_valid": 0.5,
+        "calibration_heldout": {"n": 40, "error": 0.125, "brier": 0.75, "log_loss": 1.5, "bins": []},
+    }
+    record_reward_model(session, claim, reward_plan(session, claim), "digest", report)
+    found = session.execute(select(Metric.name, Metric.value, Metric.step).where(Metric.run_id == run.id)).all()
+    assert {name: value for name, value, _ in found} == {
+        "reward/loss_train": 1.25,
+        "reward/disagreement_valid": 0.5,
+        "reward/calibration_error_heldout": 0.125,
+        "reward/brier_heldout": 0.75,
+    }
+    assert {step for *_, step in found} == {1}
