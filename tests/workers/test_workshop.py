@@ -217,6 +217,29 @@ def test_a_reward_model_scores_the_query_it_was_trained_on(
     assert here == pytest.approx(by_ppo.tolist(), abs=ROUNDING)
 
 
+def test_scores_are_normalised_on_samples_of_the_reference_neither_cut_nor_filtered(
+    folder: Path, hparams: RunHParams, tmp_path: Path
+) -> None:
+    reward = {"heads": (RewardHead(),), "normalization_samples": 16}
+    hparams = hparams.model_copy(update={"reward": hparams.reward.model_copy(update=reward)})
+    workshop, asked, task = Workshop(tmp_path / "home"), reward_plan(folder, hparams), hparams.task
+    files = RewardFiles(checkpoint_id=uuid4(), digest=workshop.fit_reward(asked)[0])
+    reference, prompts = workshop.reference(asked.reference), TEXTS * 2
+    with workshop.autocast():
+        written = reference.policy.generate(
+            *reference.encode(prompts, task),
+            response_tokens=24,
+            temperature=0.7,
+            generator=torch.Generator().manual_seed(hparams.seed),
+        ).tokens
+    ends = torch.isin(written[:, 16:-1], reference.terminators(task)).any(dim=1)
+    assert 0 < int(ends.sum()) < 16, "some would be cut, some thrown away"
+    samples = [(prompt, ids) for prompt, ids in zip(prompts, written.tolist(), strict=True)]
+    scores = torch.tensor([one.score for one in workshop.judge(asked.reference, files, samples, task)])
+    assert scores.mean().item() == pytest.approx(0, abs=ROUNDING)
+    assert scores.std(correction=0).item() == pytest.approx(1, abs=ROUNDING)
+
+
 def test_an_ensemble_says_how_far_it_disagrees_from_memory_as_from_disk(
     folder: Path, hparams: RunHParams, tmp_path: Path
 ) -> None:
