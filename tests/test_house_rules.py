@@ -23,7 +23,7 @@ APP_FLOORS = {
     0: {"settings", "errors", "quality", "hparams", "kinds", "rules", "texts", "resources", "launch"},
 }
 WORKER_FLOORS = {
-    4: {"tasks", "handlers", "control", "evaluation", "train_command", "cli"},
+    4: {"tasks", "handlers", "control", "evaluation", "train_command", "finetune_command", "cli"},
     3: {
         "data",
         "tracking",

@@ -12,13 +12,14 @@ from app import embedded
 from app.db import make_engine, make_session_factory
 from app.errors import UnavailableError
 from app.settings import Settings
-from workers import evaluation, train_command
+from workers import evaluation, finetune_command, train_command
 from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
 from workers.workshop import Workshop
 
 app = typer.Typer()
 app.command()(train_command.train)
+app.command("finetune")(finetune_command.command)
 
 
 @app.command()
