@@ -18,6 +18,11 @@ def happiness(_: str, text: str) -> float:
     return text.count("happy") + hashlib.sha256(text.encode()).digest()[0] / 1000
 
 
+def happy_words(_: str, text: str) -> float:
+    """A known reward that most samples share."""
+    return float(text.count("happy"))
+
+
 def small_hparams(**schedule: int) -> RunHParams:
     """Six updates, two reward models, three policies."""
     labels = {"initial_labels": 24, "total_labels": 40, "reward_trainings": 2, "outstanding": 8}

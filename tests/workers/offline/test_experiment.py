@@ -1,5 +1,6 @@
 """Whole experiments on a tiny model: they learn, can be killed at any event, and repeat themselves."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -130,6 +131,21 @@ def test_noise_makes_some_labels_random(tmp_path: Path) -> None:
         wrong += label.best != scores.index(max(scores))
     # A random label is right in a quarter of cases: 62.5 % in all; five standard errors are 36 points.
     assert 0.26 < right / (right + wrong) < 0.99
+
+
+def test_ties_train_where_they_are_even_and_an_ensemble_says_how_far_it_disagrees(tmp_path: Path) -> None:
+    hparams = small_hparams()
+    reward = hparams.reward.model_copy(update={"tie_labels": "even", "ensemble": 2})
+    setup = small_setup(tmp_path / "model", hparams.model_copy(update={"reward": reward}))
+    run_small(tmp_path / "out", replace(setup, labeler="tests.workers.offline.small:happy_words"))
+    ledger = Ledger.of(journal_of(tmp_path / "out"))
+    trained = {ledger.labels[number].verdict for one in ledger.rewards for number in one.labels}
+    assert trained == {Verdict.BEST, Verdict.TIE}
+    assert [one.report["members"] for one in ledger.rewards] == [2, 2]
+    for one in ledger.comparisons:
+        scored = one.reward_model is not None
+        assert all((sample.disagreement is not None) == scored for sample in one.samples)
+    assert any(one.reward_model is not None for one in ledger.comparisons)
 
 
 def test_another_setting_in_the_same_folder_is_refused(done: Path, tmp_path: Path) -> None:
