@@ -27,7 +27,7 @@ from workers.ppo_trainer import Scorer
 from workers.references import Reference
 from workers.supervised import Moment
 from workers.supervised_data import read_rows
-from workers.workshop import Workshop
+from workers.workshop import REWARD_KIND, Workshop
 
 DEFAULT_PRESET = "sentiment-small"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -151,9 +151,12 @@ def _judged(base: Path, judge: str, task: TaskHParams, home: Path) -> tuple[Refe
         reference = Reference.load(base, device=device)
         return reference, TextScorer(score=load_judge(judge), decoder=reference.tokenizer)
     workshop = Workshop(home)
-    if workshop.store.manifest(judge)["meta"].get("query") == "raw" and (task.prefix or task.suffix):
+    manifest = workshop.store.manifest(judge)
+    if manifest["kind"] != REWARD_KIND:
+        raise InvalidError(f"Checkpoint {judge} is a {manifest['kind']}: give the digest of a reward model.")
+    if manifest["meta"].get("query") == "raw" and (task.prefix or task.suffix):
         raise InvalidError(
-            "This reward model reads queries without prefix and suffix: set both of the task to nothing."
+            "This reward model reads prompts without the task's prefix and suffix: choose another judge."
         )
     files = PolicyFiles(checkpoint_id=_NOBODY, base_model=str(base), reference_digest=weights_digest(base), digest=None)
     reward = workshop.reward_model(files, RewardFiles(checkpoint_id=_NOBODY, digest=judge))

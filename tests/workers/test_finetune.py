@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from app.errors import ConflictError, InvalidError
-from app.hparams import SupervisedHParams, TaskHParams
+from app.hparams import RewardHead, SupervisedHParams, TaskHParams, preset
 from app.kinds import Split
 from app.texts import digest_of, split_of
 from tests.tiny import WORDS, save_tiny_model
@@ -21,9 +22,11 @@ from workers.cli import app
 from workers.distillation import CHUNK, BestOfTexts, TextScorer, prompts_to_learn
 from workers.finetune import LOCK, REPORT, WORK, Asked, finetune
 from workers.models import ensure_base_model, weights_digest
+from workers.plans import LabeledComparison, PolicyFiles, RewardPlan
 from workers.references import Reference
 from workers.supervised import Moment
 from workers.supervised_data import Row
+from workers.workshop import Workshop
 
 HPARAMS = SupervisedHParams(rates=2, lowest_rate=3e-3, highest_rate=1e-2, batch=8, epochs=2, max_tokens=32)
 TASK = TaskHParams(question="?", response_tokens=6, min_terminator_index=2)
@@ -178,6 +181,33 @@ class TestBestOf:
         assert len({prompt.lower() for prompt in kept}) == len(kept)
 
 
+def reward_plan(model: Path) -> RewardPlan:
+    """Six labels: the longer of two."""
+    reward = {"heads": (RewardHead(),), "normalization_samples": 8}
+    small = preset("sentiment-small")
+    labeled = (
+        LabeledComparison(
+            label_id=uuid4(),
+            prompt_id=uuid4(),
+            prompt=prompt,
+            sample_ids=(uuid4(), uuid4()),
+            responses=((2 + i, 3, 18), (4 + i, 18)),
+            target=(1.0, 0.0),
+        )
+        for i, prompt in enumerate(PROMPTS[:6])
+    )
+    return RewardPlan(
+        reference=PolicyFiles(
+            checkpoint_id=uuid4(), base_model=str(model), reference_digest=weights_digest(model), digest=None
+        ),
+        hparams=small.model_copy(update={"reward": small.reward.model_copy(update=reward)}),
+        train=tuple(labeled),
+        valid=(),
+        normalization_prompts=PROMPTS,
+        seed=1,
+    )
+
+
 class TestCommand:
     def invoked(self, home: Path, *words: str) -> Any:
         runner = CliRunner()
@@ -210,6 +240,18 @@ class TestCommand:
         assert done.exit_code == 0, done.output
         assert "at most 0.64 nats" in done.output  # ln 4 - 3/4
         assert json.loads((tmp_path / "out" / REPORT).read_text())["setup"]["supervised"]["end_token"] is False
+
+    def test_a_reward_model_picks(self, tmp_path: Path, model: Path) -> None:
+        (prompts := tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+        workshop = Workshop(tmp_path)
+        digest, _ = workshop.fit_reward(reward_plan(model))
+        words = ["--model", str(model), "--best-of", "3", "--prompts", str(prompts), "--set", "supervised.rates=1"]
+        done = self.invoked(tmp_path, *words, "--judge", digest, "--out", str(tmp_path / "out"))
+        assert done.exit_code == 0, done.output
+        assert json.loads((tmp_path / "out" / REPORT).read_text())["setup"]["rows"]["judge"] == digest
+        other = workshop.store.save("policy", {"model": {"a": torch.zeros(1)}}, {})
+        wrong = self.invoked(tmp_path, *words, "--judge", other, "--out", str(tmp_path / "new"))
+        assert "is a policy" in str(wrong.exception)
 
     @pytest.mark.parametrize(
         ("words", "said"),
