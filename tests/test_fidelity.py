@@ -1,0 +1,46 @@
+"""The page on fidelity names code and tests; each name must be there, or the page claims what nobody holds."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "fidelity.md"
+NAME = re.compile(r"`([\w./-]+\.py)::([\w.:]+)`")
+"""`file.py::name`, or `file.py::Class.name`; tests in classes with `::`, as pytest takes them."""
+
+
+def named() -> list[tuple[str, str]]:
+    found = NAME.findall(PAGE.read_text(encoding="utf-8"))
+    return [(path, name.replace("::", ".")) for path, name in found]
+
+
+def defined(body: list[ast.stmt], prefix: str = "") -> Iterator[str]:
+    """Functions, classes, methods and assigned names, dotted."""
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield prefix + node.name
+        if isinstance(node, ast.ClassDef):
+            yield from defined(node.body, f"{prefix}{node.name}.")
+        if isinstance(node, ast.AnnAssign):
+            yield prefix + ast.unparse(node.target)
+        if isinstance(node, ast.Assign):
+            yield from (prefix + ast.unparse(target) for target in node.targets)
+
+
+def test_whatever_the_page_names_is_there() -> None:
+    paths = sorted({path for path, _ in named()})
+    assert len(paths) > 20
+    there = {path: set(defined(ast.parse((ROOT / path).read_text(encoding="utf-8")).body)) for path in paths}
+    assert [f"{path}::{name}" for path, name in named() if name not in there[path]] == []
+
+
+def test_a_row_has_as_many_cells_as_its_head() -> None:
+    cells = 0
+    for number, line in enumerate(PAGE.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.startswith("|"):
+            cells = 0
+            continue
+        cells = cells or line.count("|")
+        assert line.count("|") == cells, f"{PAGE.name}, line {number}"
