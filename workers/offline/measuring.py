@@ -78,7 +78,7 @@ class Measuring:
             [self.judge(prompt.text, draw.text) for draw in draws]
             for prompt, draws in zip(plan.prompts, written, strict=True)
         ]
-        table = torch.tensor(rewards)
+        table = torch.tensor(rewards, dtype=torch.float64)  # a judge may count
         spread = max(table.std(correction=0).item(), 1e-6)
         points = tuple(tuple(point) for point in sampled_optimum(table, [spread * coef for coef in KL_COEFS]))
         return events.Optimum(reference=table.mean().item(), points=points)
