@@ -169,6 +169,29 @@ def test_the_kl_coefficient_rises_when_the_policy_strays_too_far(folder: Path) -
     assert coefs[-1] / coefs[-2] == pytest.approx(1.02)
 
 
+def test_the_kl_coefficient_follows_the_mean_kl_of_each_update(folder: Path) -> None:
+    adaptive = PPO.model_copy(update={"kl_target": 0.05, "kl_coef": 0.3, "mode": "reference"})
+    trainer = make_trainer(folder, adaptive)
+    coef, errors = 0.3, []
+    for _ in range(8):
+        stats = trainer.update(batch(folder), counts_happy(folder))
+        assert stats["objective/kl_coef"] == pytest.approx(coef)
+        errors.append(stats["objective/kl"] / 0.05 - 1)
+        coef *= 1 + min(max(errors[-1], -0.2), 0.2) * 16 / 160
+    assert trainer.progress.kl_coef == pytest.approx(coef)
+    assert errors[0] < -0.2 < 0.2 < max(errors)
+
+
+def test_an_update_tells_the_published_statistics(folder: Path) -> None:
+    stats = make_trainer(folder).update(batch(folder), counts_happy(folder))
+    objective = {f"objective/{name}" for name in ("kl", "kl_coef", "entropy", "score", "score_total")}
+    losses = {f"ppo/loss/{name}" for name in ("policy", "value", "total")}
+    policy = {f"ppo/policy/{name}" for name in ("approxkl", "clipfrac")}
+    returns, values = {"ppo/returns/mean", "ppo/returns/var"}, {"clipfrac", "mean", "var", "var_explained"}
+    assert stats.keys() >= objective | losses | policy | returns | {f"ppo/val/{name}" for name in values}
+    assert stats["ppo/loss/total"] == pytest.approx(stats["ppo/loss/policy"] + 0.1 * stats["ppo/loss/value"])
+
+
 def test_a_score_that_is_no_number_stops_the_update(folder: Path) -> None:
     def broken(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
         return (queries.sum() + query_mask.sum() + responses.sum() + mask.sum()) * torch.full((16,), torch.nan)
