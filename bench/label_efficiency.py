@@ -1,177 +1,166 @@
-"""How well a reward head predicts choices, by the number of labels: which hidden states it should read.
+"""How well reward heads predict choices, by the number of labels they learned from.
 
-Run from the repository root: `python -m bench.label_efficiency --model FOLDER --work FOLDER`. Samples and features are
-kept in the work folder, so a second run with other heads or rules takes a minute. Labels come from a rule, as in
-`prefloop simulate`. Where it likes several texts equally well its pick tells nothing, which bounds what can be reached.
+    python -m bench label_efficiency --home FOLDER --labels 100,300,1000 --heads paper,probe,mean@0.5
+
+Labels come from `--comparisons`, a file or folder of exported `best_of_4` lines, or from fresh samples of the model,
+labeled by `--rule`; where a rule likes several texts equally well there is no label. Each head is trained by the path
+that runs use, on the same labels, once per fold, and measured on comparisons whose prompts it never saw. Folds share no
+prompt, so their comparisons count together. Samples, features and results are kept in the folder: a run that was killed
+goes on, and one with other heads or more labels adds to it. With tuned heads it takes hours: start it as
+`nohup python -m bench label_efficiency ... > table.txt 2> log.txt &`. Prints a table, then the same as a line of JSON.
 """
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
-from itertools import product
+import logging
+import random
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+import structlog
 import torch
-from torch import Tensor
 
-from app.hparams import preset
+from app.errors import InvalidError
+from app.hparams import parse_changes, planned
 from app.rules import load_rule
-from workers.nets.language_model import FINAL, LanguageModel
+from app.texts import bundled_stories, read_file
+from bench._heads import NAMED, with_heads
+from bench._labeled import Files, Fresh, Source, Writer, normalization_samples
+from bench._study import Cell, Study, summary, table
+from workers.models import AUTO, ensure_base_model, weights_digest
+from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
-from workers.nets.precision import autocast, configure
-from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
-from workers.reward_features import batches, pad
-from workers.reward_fitting import PENALTIES
-from workers.reward_labels import EncodedSample
-from workers.rlhf.intervals import wilson
-from workers.rlhf.probe import assign_folds, cross_validate, fit_linear
-from workers.sampler import Sampler, sample_comparisons
+from workers.nets.precision import configure
+from workers.nets.tokenizer import load_tokenizer
+from workers.references import Reference
+from workers.reward_features import FeatureCache
+from workers.reward_members import Trunk
 
-PROMPTS = Path(__file__).parents[1] / "app" / "data" / "stories.jsonl"
-DEPTHS = (0.2, 0.33, 0.5, 0.6, 0.67, 0.8, 1.0)
-POOLS = ("mean", "response", "last")
-FOLDS = 5
-PROMPTS_AT_ONCE = 8
-
-Read = tuple[float, str]
-"""Depth and pool."""
-HEADS: dict[str, tuple[Read, ...]] = {
-    **{f"{pool} at {depth}": ((depth, pool),) for pool, depth in product(POOLS, DEPTHS)},
-    "mean at 0.33, 0.5, 0.67": tuple((depth, "mean") for depth in (0.33, 0.5, 0.67)),
-    "mean at all": tuple((depth, "mean") for depth in DEPTHS),
-    "response at 0.33, 0.5, 0.67": tuple((depth, "response") for depth in (0.33, 0.5, 0.67)),
-    "mean and last at 0.5, 0.67": tuple(product((0.5, 0.67), ("mean", "last"))),
-    "mean and response at 0.5": ((0.5, "mean"), (0.5, "response")),
-}
-
-
-def write_comparisons(model: LanguageModel, folder: Path, prompts: Path, count: int, out: Path, *, bf16: bool) -> None:
-    """Continue `count` prompts four times each; a file that holds some already is completed."""
-    task, tokenizer = preset("sentiment-small").task, load_tokenizer(folder)
-    terminators = torch.tensor(terminator_ids(tokenizer, str(task.terminator)))
-    sampler = Sampler(writer=Policy(model), decoder=tokenizer, task=task, terminators=terminators)
-    texts = [json.loads(line)["text"] for line in prompts.read_text().splitlines()][:count]
-    lines = out.read_text().splitlines() if out.exists() else []
-    done = texts.index(json.loads(lines[-1])["prompt"]) + 1 if lines else 0
-    with out.open("a") as file:
-        for start in range(done, len(texts), PROMPTS_AT_ONCE):
-            some = texts[start : start + PROMPTS_AT_ONCE]
-            queries, mask = encode_queries(tokenizer, some, max_tokens=task.query_tokens)
-            with autocast("cpu", bf16):
-                sampled = sample_comparisons(sampler, queries, mask, seed=start)
-            for one in sampled:
-                row = {
-                    "prompt": some[one.prompt],
-                    "query": queries[one.prompt][mask[one.prompt]].tolist(),
-                    "responses": [draw.tokens[: draw.kept_tokens] for draw in one.draws],
-                    "texts": [draw.text for draw in one.draws],
-                }
-                file.write(json.dumps(row) + "\n")
-            file.flush()
-            print(f"{start + len(some)} of {len(texts)} prompts continued", flush=True)
-
-
-def pooled(model: LanguageModel, samples: Sequence[EncodedSample], *, bf16: bool) -> dict[Read, Tensor]:
-    """(n, width) float32 for each depth and pool."""
-    layers = tuple(FINAL if depth == 1 else model.layer_at(depth) for depth in DEPTHS)
-    features = {read: torch.empty(len(samples), model.width) for read in product(DEPTHS, POOLS)}
-    with torch.inference_mode():
-        for rows in batches(samples):
-            padded = pad([samples[i] for i in rows], model.device)
-            response = torch.cat([torch.zeros_like(padded.query_mask), padded.response_mask], dim=1)
-            mask = torch.cat([padded.query_mask, padded.response_mask], dim=1)
-            ids = torch.cat([padded.queries, padded.responses], dim=1)
-            with autocast(model.device, bf16):
-                states = model.hidden_layers(ids, mask, layers)
-            last = (torch.arange(mask.shape[1]) * mask).argmax(dim=1)
-            for depth, state in zip(DEPTHS, states, strict=True):
-                features[depth, "mean"][rows] = _mean(state.float(), mask)
-                features[depth, "response"][rows] = _mean(state.float(), response)
-                features[depth, "last"][rows] = state.float()[torch.arange(len(rows)), last]
-    return features
-
-
-def accuracies(
-    features: Tensor, best: Tensor, prompts: Sequence[str], counts: Sequence[int], held_out: int
-) -> Iterator[str]:
-    """For each number of labels, loss and accuracy with its interval on the last `held_out` comparisons, as text.
-
-    Args:
-        features: (n, k, d) float64.
-        best: (n,) int64.
-    """
-    for count in counts:
-        seen, chosen = features[:count], best[:count]
-        std, mean = torch.std_mean(seen, dim=(0, 1), correction=0)
-        seen, unseen = (seen - mean) / std.clamp_min(1e-6), (features[-held_out:] - mean) / std.clamp_min(1e-6)
-        folds = assign_folds(prompts[:count], FOLDS, torch.Generator().manual_seed(0))
-        penalties = [penalty * seen.shape[-1] for penalty in PENALTIES]
-        targets = torch.eye(seen.shape[1], dtype=seen.dtype)[chosen]
-        fit = fit_linear(seen, targets, l2=cross_validate(seen, targets, folds, penalties).l2)
-        scores = fit.scores(unseen)
-        share = wilson(int((scores.argmax(dim=1) == best[-held_out:]).sum()), held_out)
-        loss = torch.nn.functional.cross_entropy(scores, best[-held_out:]).item()
-        yield f"{loss:.3f} {share.value:.0%} ({share.low:.0%}-{share.high:.0%})"
-
-
-def _mean(states: Tensor, mask: Tensor) -> Tensor:
-    return states.masked_fill(~mask.unsqueeze(-1), 0).sum(dim=1) / mask.sum(dim=1, keepdim=True)
-
-
-def _comparisons(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    path: Path = arguments.work / "comparisons.jsonl"
-    if not path.exists() or len(path.read_text().splitlines()) < arguments.comparisons:
-        model = LanguageModel.load(arguments.model)
-        bf16 = configure("cpu").bf16
-        write_comparisons(model, arguments.model, arguments.prompts, arguments.comparisons, path, bf16=bf16)
-    return [json.loads(line) for line in path.read_text().splitlines()][: arguments.comparisons]
-
-
-def _features(arguments: argparse.Namespace, rows: Sequence[dict[str, Any]]) -> dict[Read, Tensor]:
-    kept: Path = arguments.work / f"features-{len(rows)}.pt"
-    if kept.exists():
-        found: dict[Read, Tensor] = torch.load(kept)
-        return found
-    model = LanguageModel.load(arguments.model)
-    samples = [EncodedSample(tuple(row["query"]), tuple(ids)) for row in rows for ids in row["responses"]]
-    found = pooled(model, samples, bf16=configure("cpu").bf16)
-    torch.save(found, kept)
-    return found
-
-
-def _print_table(arguments: argparse.Namespace, rows: Sequence[dict[str, Any]], rule_name: str) -> None:
-    rule = load_rule(rule_name)
-    best = torch.tensor([rule(row["prompt"], row["texts"]) for row in rows])
-    prompts, features = [row["prompt"] for row in rows], _features(arguments, rows)
-    print(
-        f"\n{rule_name}: loss in nats and accuracy on {arguments.held_out} held-out comparisons, by number of labels\n"
-    )
-    print("| head | " + " | ".join(map(str, arguments.labels)) + " |")
-    print("|---" * (len(arguments.labels) + 1) + "|")
-    for name, reads in HEADS.items():
-        together = torch.cat([features[read] for read in reads], dim=-1).double().unflatten(0, (len(rows), -1))
-        cells = accuracies(together, best, prompts, arguments.labels, arguments.held_out)
-        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+SEED = 0
+"""Of folds, of the order of labels and of training."""
+SPARE = 0.1
+"""Labels beyond those needed, as a share of a fold: prompts that come back make folds larger."""
 
 
 def main() -> None:
-    """Print one table per rule."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True, help="folder of the language model")
-    parser.add_argument("--work", type=Path, required=True, help="folder for samples and features")
-    parser.add_argument("--prompts", type=Path, default=PROMPTS)
-    parser.add_argument("--comparisons", type=int, default=900)
-    parser.add_argument("--held-out", type=int, default=300)
-    parser.add_argument("--labels", type=int, nargs="+", default=[64, 150, 300, 600])
-    parser.add_argument("--rules", nargs="+", default=["vader", "longest"])
-    arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    rows = _comparisons(arguments)
-    if len(rows) < max(arguments.labels) + arguments.held_out:
-        parser.error(f"{len(rows)} comparisons are too few for {max(arguments.labels)} labels beside those held out")
-    for rule_name in arguments.rules:
-        _print_table(arguments, rows, rule_name)
+    """Print the table and the line of JSON."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    try:
+        run(sys.argv[1:])
+    except InvalidError as error:
+        sys.exit(str(error))
+
+
+def run(words: Sequence[str]) -> None:
+    """The same with the words of a command line. Raises: InvalidError where they ask for what cannot be."""
+    arguments = _parser().parse_args(words)
+    study = _study(arguments)
+    cells = [
+        Cell(head=head, labels=labels, fold=fold)
+        for labels in arguments.labels  # the cheap ones first
+        for head in arguments.heads
+        for fold in range(arguments.folds)
+    ]
+    study.warm(arguments.heads)
+    rows = summary(study.run(cells))
+    print(f"{study.source}: accuracy and loss on {arguments.folds} x {arguments.held_out} comparisons, by labels\n")
+    print(table(rows))
+    print(json.dumps({"source": study.source, "model": arguments.model, "results": rows}))
+
+
+def _study(arguments: argparse.Namespace) -> Study:
+    hparams = planned(arguments.preset, parse_changes(arguments.set))
+    for name in arguments.heads:
+        with_heads(hparams.reward, name)
+    home: Path = arguments.home.expanduser().absolute()
+    precision = configure(_device(), arguments.threads)
+    reference = _reference(ensure_base_model(arguments.model, home))
+    writer = Writer(reference=reference, hparams=hparams, bf16=precision.bf16)
+    prompts = read_file(arguments.prompts) if arguments.prompts else bundled_stories()
+    random.Random(SEED).shuffle(prompts)
+    source = _source(arguments, writer, prompts, home / "samples")
+    return Study(
+        source=source.name,
+        labels=source.labels(_wanted(arguments)),
+        held_out=arguments.held_out,
+        normalization=normalization_samples(writer, prompts, home / "samples"),
+        trunk=Trunk(
+            reference=reference.policy.language_model,
+            digest=reference.digest,
+            load=lambda: LanguageModel.load(reference.folder, device=_device()),
+        ),
+        hparams=hparams,
+        seed=SEED,
+        cache=FeatureCache(home / "features"),
+        bf16=precision.bf16,
+        results=home / "results.jsonl",
+    )
+
+
+def _source(arguments: argparse.Namespace, writer: Writer, prompts: list[str], folder: Path) -> Source:
+    if arguments.comparisons:
+        return Files(path=arguments.comparisons, writer=writer, seed=SEED)
+    rule = load_rule(arguments.rule)
+    return Fresh(writer=writer, prompts=prompts, rule_name=arguments.rule, rule=rule, folder=folder)
+
+
+def _wanted(arguments: argparse.Namespace) -> int:
+    counts: list[int] = arguments.labels
+    folds: int = arguments.folds
+    held_out: int = arguments.held_out
+    fold = round(held_out * (1 + SPARE)) + 1
+    return max(max(counts) + fold, folds * fold)
+
+
+def _reference(folder: Path) -> Reference:
+    return Reference(
+        folder=folder,
+        digest=weights_digest(folder),
+        policy=Policy(LanguageModel.load(folder, device=_device())).requires_grad_(False),
+        tokenizer=load_tokenizer(folder),
+    )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = sorted({int(one) for one in text.split(",")})
+    if numbers[0] < 2:
+        raise argparse.ArgumentTypeError("give numbers of labels from 2 up, such as 100,300,1000")
+    return numbers
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench label_efficiency",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--home", type=Path, required=True, help="folder for models, samples, features and results")
+    parser.add_argument("--model", default=AUTO, help="base model: hub id, folder or auto")
+    parser.add_argument("--comparisons", type=Path, help="labeled comparisons, instead of fresh samples")
+    parser.add_argument(
+        "--rule", default="vader", help="labels fresh samples: vader, descriptive, longest, module:name"
+    )
+    parser.add_argument("--prompts", type=Path, help="JSON lines or one prompt per line; default: stories")
+    parser.add_argument("--labels", type=_numbers, default="100,300,1000")
+    parser.add_argument(
+        "--heads",
+        type=lambda text: list(dict.fromkeys(text.split(","))),
+        default="paper,probe",
+        help=f"{', '.join(NAMED)}, or places such as mean@0.5+last@1, tuned:mean@1, probe*5 (an ensemble of five)",
+    )
+    parser.add_argument("--held-out", type=int, default=300, help="comparisons of each fold")
+    parser.add_argument("--folds", type=int, default=3, help="disjoint sets held out, each with trainings of its own")
+    parser.add_argument("--preset", default="sentiment-small")
+    parser.add_argument(
+        "--set", action="append", default=[], help="change one value, such as reward.learning_rate=1e-4"
+    )
+    parser.add_argument("--threads", type=int, default=0, help="of this process; 0 leaves the number as it is")
+    return parser
 
 
 if __name__ == "__main__":
