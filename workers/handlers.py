@@ -24,10 +24,10 @@ log = structlog.get_logger()
 
 
 def import_model(work: Work) -> None:
-    """Make sure that the base model is there, and register it as the reference."""
+    """Make sure that the base model is there and can do the task, and register it as the reference."""
     with work.transaction() as session:
-        name = reference_data.base_model(session, work.claim)
-    digest = work.workshop.reference_digest(name)
+        name, task = reference_data.asked(session, work.claim)
+    digest = work.workshop.prepare(name, task)
     with work.transaction() as session:
         reference_data.record_reference(session, work.claim, digest)
 

@@ -35,6 +35,12 @@ HUB_SECONDS = 5.0
 """Longest wait for the hub's first answer."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _BUILDING = ".building-"
+_WANTED = {
+    "config.json": ("config.json",),
+    "weights (*.safetensors)": ("*.safetensors",),
+    "a tokenizer": ("tokenizer*", "vocab.*", "*.model"),
+}
+"""What a model folder must have, and the names it goes by."""
 
 
 class ModelUnavailableError(Exception):
@@ -96,8 +102,7 @@ def _ensure_auto(home: Path, report: Progress) -> Path:
 
 
 def _local_folder(folder: Path) -> Path:
-    wanted = {"config.json": "config.json", "*.safetensors": "weights (*.safetensors)", "tokenizer*": "a tokenizer"}
-    missing = [what for pattern, what in wanted.items() if not any(folder.glob(pattern))]
+    missing = [what for what, patterns in _WANTED.items() if not any(any(folder.glob(one)) for one in patterns)]
     if missing:
         raise ModelUnavailableError(
             f"The folder {folder} lacks {', '.join(missing)}: save model and tokenizer into it with `save_pretrained`."

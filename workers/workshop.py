@@ -17,7 +17,7 @@ from app.hparams import RunHParams, TaskHParams
 from app.texts import digest_of
 from workers import reward_trainer, training_state
 from workers.checkpoints import CheckpointStore
-from workers.models import ensure_base_model, weights_digest
+from workers.models import ModelUnavailableError, ensure_base_model, weights_digest
 from workers.nets import precision
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
@@ -34,6 +34,7 @@ from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
 from workers.reward_members import Trunk
 from workers.reward_tuning import judge_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, sample_comparisons, sample_once
+from workers.task_checks import require_fit
 
 STATE_KIND, REWARD_KIND = "training_state", "reward_model"
 
@@ -54,9 +55,15 @@ class Workshop:
         self._normalizing: tuple[object, list[EncodedSample]] | None = None
         self._features = FeatureCache(home / "features")
 
-    def reference_digest(self, base_model: str) -> str:
-        """Fetch or build the base model where it is missing; sha256 of its weights."""
-        return weights_digest(ensure_base_model(base_model, self._home))
+    def prepare(self, base_model: str, task: TaskHParams) -> str:
+        """Fetch or build the base model where it is missing, and see that the task can be done with it.
+
+        Returns: sha256 of its weights.
+        Raises: ModelUnavailableError; InvalidError naming the setting of the task that does not fit.
+        """
+        reference = self._references[base_model] = self._load_reference(base_model)
+        require_fit(reference, task)
+        return reference.digest
 
     def reference(self, files: PolicyFiles) -> Reference:
         """The base model of a policy. Raises: ConflictError if its weights are not those the run began with."""
@@ -193,11 +200,15 @@ class Workshop:
 
     def _load_reference(self, base_model: str) -> Reference:
         folder = ensure_base_model(base_model, self._home)
+        try:
+            model, tokenizer = LanguageModel.load(folder, device=self.device), load_tokenizer(folder)
+        except ValueError as error:
+            raise ModelUnavailableError(str(error)) from error
         return Reference(
             folder=folder,
             digest=weights_digest(folder),
-            policy=Policy(LanguageModel.load(folder, device=self.device)).requires_grad_(False),
-            tokenizer=load_tokenizer(folder),
+            policy=Policy(model).requires_grad_(False),
+            tokenizer=tokenizer,
         )
 
     def _trunk(self, reference: Reference) -> Trunk:

@@ -3,15 +3,17 @@
 from sqlalchemy.orm import Session
 
 from app import runs
+from app.hparams import TaskHParams
 from app.jobs import wake_run
 from app.models import Checkpoint, CheckpointKind
 from workers import fencing
 from workers.fencing import Claim
 
 
-def base_model(session: Session, claim: Claim) -> str:
-    """Name of the run's base model."""
-    return runs.get(session, claim.run_id).base_model
+def asked(session: Session, claim: Claim) -> tuple[str, TaskHParams]:
+    """Name of the run's base model, and the task it is for."""
+    run = runs.get(session, claim.run_id)
+    return run.base_model, runs.hparams_of(run).task
 
 
 def record_reference(session: Session, claim: Claim, digest: str) -> None:

@@ -32,7 +32,7 @@ def read_causal_lm(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel:
     except torch.OutOfMemoryError:
         raise
     except Exception as error:  # transformers and safetensors raise a dozen kinds
-        raise ValueError(f"{folder}: the weights cannot be read ({_first_line(error)}); save the model anew") from error
+        raise ValueError(f"{folder}: the weights cannot be read ({first_line(error)}); save the model anew") from error
     if missing := sorted(report["missing_keys"]):
         raise ValueError(
             f"{folder}: the files lack {len(missing)} of the model's weights, such as {missing[0]}: save the whole "
@@ -57,7 +57,7 @@ def unsupported_is_named(folder: Path, model: PreTrainedModel) -> Iterator[None]
         raise
     except Exception as error:  # attention, masks and caches of such models fail in ways of their own
         raise ValueError(
-            f"{folder}: a {model.config.model_type} model is not supported ({_first_line(error)}); {OTHERS}"
+            f"{folder}: a {model.config.model_type} model is not supported ({first_line(error)}); {OTHERS}"
         ) from error
 
 
@@ -65,8 +65,9 @@ def _config(folder: Path) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # missing, no JSON, a kind unknown to this version of transformers
-        raise ValueError(f"{folder}: config.json cannot be read ({_first_line(error)}); {OTHERS}") from error
+        raise ValueError(f"{folder}: config.json cannot be read ({first_line(error)}); {OTHERS}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def first_line(error: Exception) -> str:
+    """What an error says, short enough for a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".:")

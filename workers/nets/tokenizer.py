@@ -7,15 +7,24 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from workers.nets.reading import first_line
+
 PAD_ID = 0
 """Stands where a mask is False; any id would do, for it is never looked at nor trained on."""
 ANCHOR = "a"
 """Stands before a token whose text is asked for."""
+SAVE_ONE = "save the model's own into the folder with `save_pretrained`"
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in a local folder."""
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    """The tokenizer in a local folder. Raises: ValueError if there is none, or none that can be read."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # transformers and tokenizers raise a dozen kinds
+        raise ValueError(f"{folder}: no tokenizer can be read ({first_line(error)}); {SAVE_ONE}") from error
+    if not token_ids(tokenizer, ANCHOR):  # what transformers makes up where the files are missing
+        raise ValueError(f"{folder} has no tokenizer: {SAVE_ONE}")
+    return tokenizer
 
 
 def terminator_ids(

@@ -79,7 +79,8 @@ class Experiment:
                 self._note(events.Finished())
 
     def _import_model(self, args: "Args") -> None:  # noqa: ARG002
-        self._note(events.Imported(digest=self.workshop.reference_digest(self.ledger.setup.base_model)))
+        setup = self.ledger.setup
+        self._note(events.Imported(digest=self.workshop.prepare(setup.base_model, setup.hparams.task)))
 
     def _sample(self, args: "Args") -> None:
         plan, splits = self._planner.sample(int(args["count"]))
