@@ -56,8 +56,8 @@ class PPOHParams(HParams):
     """Where the value head (and a separate trunk) starts. `reward_model` wants a head that reads the last token at
     the final norm."""
     whiten_rewards: bool = True
-    kl_coef: Rate = 0.15
-    """Initial coefficient of the KL penalty."""
+    kl_coef: Annotated[float, Field(ge=0)] = 0.15
+    """Initial coefficient of the KL penalty; 0, without a target, is no penalty."""
     kl_target: Annotated[float, Field(gt=0)] | None = 6.0
     """Nats per response; None keeps the coefficient fixed."""
     kl_horizon: Positive = 10_000
@@ -78,6 +78,8 @@ class PPOHParams(HParams):
             raise ValueError(f"episodes ({self.episodes}) must be a multiple of batch ({self.batch})")
         if self.batch % self.minibatches:
             raise ValueError(f"batch ({self.batch}) must be a multiple of minibatches ({self.minibatches})")
+        if self.kl_coef == 0 and self.kl_target is not None:
+            raise ValueError("a kl_coef of 0 never rises: give it a value, or set kl_target to null for no penalty")
         if self.whiten_rewards and self.batch // self.minibatches < 8:
             raise ValueError("whitened rewards need at least 8 episodes per minibatch")
         return self

@@ -30,6 +30,7 @@ def test_a_preset_keeps_what_is_not_changed() -> None:
         ({"task": {"min_terminator_index": 24}}, "min_terminator_index"),
         ({"ppo": {"minibatches": 5}}, "minibatches"),
         ({"schedule": {"initial_labels": 700}}, "initial_labels"),
+        ({"ppo": {"kl_coef": 0.0}}, "never rises"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, object], said: str) -> None:
@@ -45,3 +46,7 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 def test_a_word_without_a_value_is_refused() -> None:
     with pytest.raises(InvalidError, match="name=value"):
         parse_changes(["ppo.batch"])
+
+
+def test_a_run_may_have_no_kl_penalty() -> None:
+    assert planned("sentiment-small", {"ppo": {"kl_coef": 0.0, "kl_target": None}}).ppo.kl_coef == 0
