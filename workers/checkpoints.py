@@ -6,9 +6,10 @@ root/<digest>/<other name>         small files that other programs want beside t
 root/.tmp-*                        being written or deleted; swept once its process is gone
 
 CheckpointError
-├── StoreFullError             the disk has no room; nothing was written
-├── MissingCheckpointError     no such digest here
-└── CorruptCheckpointError     the files are not what the digest promises
+├── StoreFullError                 the disk has no room; nothing was written
+└── LostCheckpointError            it cannot be had as it was saved
+    ├── MissingCheckpointError     no such digest here
+    └── CorruptCheckpointError     the files are not what the digest promises
 """
 
 import errno
@@ -60,11 +61,20 @@ class StoreFullError(CheckpointError):
     """The disk has no room; nothing was written."""
 
 
-class MissingCheckpointError(CheckpointError):
+class LostCheckpointError(CheckpointError):
+    """It cannot be had as it was saved."""
+
+    def __init__(self, fact: str) -> None:
+        super().__init__(f"{fact}: restore it from a copy, or start a new run")
+        self.fact = fact
+        """Without the advice."""
+
+
+class MissingCheckpointError(LostCheckpointError):
     """No such digest here."""
 
 
-class CorruptCheckpointError(CheckpointError):
+class CorruptCheckpointError(LostCheckpointError):
     """The files are not what the digest promises."""
 
 
@@ -132,6 +142,11 @@ class CheckpointStore:
             self._publish(folder, digest)
         return digest
 
+    def load_checked(self, digest: str) -> Loaded:
+        """`load` after `verify`: reads every byte first, as whoever uses all of it will do anyway."""
+        self.verify(digest)
+        return self.load(digest)
+
     def load(self, digest: str) -> Loaded:
         """Map one checkpoint into memory; the sums are not checked, see `verify`.
 
@@ -147,7 +162,7 @@ class CheckpointStore:
             for name, file in tensors.items():
                 file |= {key: file[first] for key, first in manifest["files"][name]["shared"].items()}
         except (OSError, safetensors.SafetensorError) as error:
-            raise CorruptCheckpointError(f"checkpoint {digest} in {self.root} cannot be read: {error}") from error
+            raise CorruptCheckpointError(f"checkpoint {digest} in {self.root} cannot be read ({error})") from error
         return Loaded(kind=manifest["kind"], tensors=tensors, meta=manifest["meta"], folder=folder)
 
     def manifest(self, digest: str) -> dict[str, Any]:
@@ -172,8 +187,8 @@ class CheckpointStore:
         """Read every byte. Raises: MissingCheckpointError; CorruptCheckpointError naming the file that differs."""
         for name, written in self._files(digest).items():
             path = self.root / digest / name
-            if not path.exists() or _sha256_of(path) != written["sha256"]:
-                raise CorruptCheckpointError(f"{path} is not what was saved: restore it or remove the checkpoint")
+            if _sha256_of(path) != written["sha256"]:
+                raise CorruptCheckpointError(f"{path} is not what was saved")
 
     def size(self, digest: str) -> int:
         """Bytes on disk. Raises: MissingCheckpointError; CorruptCheckpointError."""
@@ -312,9 +327,13 @@ def _digest_of(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256_of(path: Path) -> str | None:
+    """None of a file that is not there or that the disk cannot read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return None
 
 
 def _lock(folder: Path) -> int | None:

@@ -14,8 +14,9 @@ from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
-from workers.plans import Judgement
+from workers.plans import Judgement, PPOPlan
 from workers.rlhf.guards import GuardError
+from workers.training_state import LostStateError
 from workers.work import Work
 
 KEPT_STATES = 2
@@ -99,6 +100,9 @@ def train_policy(work: Work) -> None:
 
     try:
         result = ppo_job.run(work.workshop, plan, may_go_on=may_go_on)
+    except LostStateError as error:
+        _go_back(work, plan, error)
+        return
     except GuardError as error:
         _stop_line(work, error)
         return
@@ -129,6 +133,19 @@ def _leave(work: Work) -> None:
             fencing.give_back(session, work.claim)
         else:  # paused or the cord is pulled: the loop starts another job once it may
             fencing.finish(session, work.claim, {"updates": 0})
+
+
+def _go_back(work: Work, plan: PPOPlan, lost: LostStateError) -> None:
+    """Let PPO go on from the state before, if that one is there; else the job fails and says which file is broken."""
+    assert plan.state_digest is not None, "a state that was never there is not lost"
+    with work.transaction() as session:
+        before = policy_data.state_before(session, work.claim.run_id)
+    if before is not None and before not in work.workshop.store.digests():
+        raise lost
+    log.error("training_state_lost", run=str(work.claim.run_id), reason=lost.fact)
+    work.workshop.delete([plan.state_digest])  # what is made again may be the same, and would be taken to be there
+    with work.transaction() as session:
+        policy_data.go_back(session, work.claim, lost.fact)
 
 
 def _stop_line(work: Work, error: GuardError) -> None:

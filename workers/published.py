@@ -40,7 +40,7 @@ def load_policy(store: CheckpointStore, digest: str, base: Path, *, device: torc
         base: folder of the base model, from which policies of an older form take their architecture.
     Raises: MissingCheckpointError; CorruptCheckpointError.
     """
-    loaded = store.load(digest)
+    loaded = store.load_checked(digest)
     if _OLD_FILE in loaded.tensors:
         policy = Policy(LanguageModel.load(base, device=device))
         policy.load_state_dict(loaded.tensors[_OLD_FILE])

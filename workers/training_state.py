@@ -6,9 +6,19 @@ from typing import Any
 
 from torch import Tensor
 
-from workers.checkpoints import TensorFiles, pack_optimizer, unpack_optimizer
+from workers.checkpoints import (
+    CheckpointStore,
+    LostCheckpointError,
+    TensorFiles,
+    pack_optimizer,
+    unpack_optimizer,
+)
 from workers.ppo_trainer import PPOTrainer, Progress
 from workers.sign_check import Probe
+
+
+class LostStateError(LostCheckpointError):
+    """A training state is gone or its files are broken; PPO may go on from the one before it."""
 
 
 def pack(trainer: PPOTrainer) -> tuple[TensorFiles, dict[str, Any]]:
@@ -38,6 +48,18 @@ def unpack(trainer: PPOTrainer, files: TensorFiles, meta: Mapping[str, Any]) -> 
     if "probe" in files:
         trainer.guards.probe = Probe(**_copies(files["probe"], like=models.policy.language_model.device))
     trainer.progress = Progress(**meta)
+
+
+def restore(trainer: PPOTrainer, store: CheckpointStore, digest: str) -> None:
+    """Put a stored training state into a trainer built from the same plan, if every byte is as it was saved.
+
+    Raises: LostStateError naming the broken file; KeyError or ValueError as `unpack`.
+    """
+    try:
+        loaded = store.load_checked(digest)
+    except LostCheckpointError as error:
+        raise LostStateError(error.fact) from error
+    unpack(trainer, loaded.tensors, loaded.meta)
 
 
 def _copies(tensors: Mapping[str, Tensor], *, like: Any) -> dict[str, Tensor]:

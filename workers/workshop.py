@@ -109,7 +109,7 @@ class Workshop:
         """The reward model of these files; it takes left-padded queries and truncated responses."""
         if self._reward is None or self._reward[0] != files.digest:
             self._reward = None
-            loaded = self.store.load(files.digest)
+            loaded = self.store.load_checked(files.digest)
             trunk = self._trunk(self.reference(reference))
             self._reward = (files.digest, reward_trainer.restore(loaded.tensors["model"], loaded.meta, trunk))
         return self._reward[1]
@@ -138,7 +138,10 @@ class Workshop:
         return {one.prompt: [next(judged) for _ in one.draws] for one in sampled}
 
     def trainer(self, plan: PPOPlan) -> PPOTrainer:
-        """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference."""
+        """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference.
+
+        Raises: LostStateError if that state is gone or broken.
+        """
         held, self._trainer = self._trainer, None  # what is handed out may come to be half trained: saving puts it back
         if held is not None and held[0] == plan.state_digest:
             return held[1]
@@ -157,8 +160,7 @@ class Workshop:
             value_network=self._fresh_value_network(reference) if ppo.value_network == "separate" else None,
         )
         if plan.state_digest is not None:
-            loaded = self.store.load(plan.state_digest)
-            training_state.unpack(trainer, loaded.tensors, loaded.meta)
+            training_state.restore(trainer, self.store, plan.state_digest)
         elif ppo.value_init == "reward_model":
             critic = trainer.models.value_network or trainer.policy
             start_from_reward_model(critic, self.reward_model(plan.reference, plan.reward))

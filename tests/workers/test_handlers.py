@@ -1,4 +1,4 @@
-"""What a broken guard does to a run: the cord is pulled once, nothing is kept, and a release lets it try again."""
+"""What stops a PPO job: a broken guard pulls the cord and keeps nothing; a broken training state sends PPO back one."""
 
 from pathlib import Path
 from uuid import UUID
@@ -16,11 +16,13 @@ from app.models import Andon, Audit, Checkpoint, CheckpointKind, Job, JobState, 
 from tests.factories import make_account, make_checkpoint, make_prompt, make_run
 from tests.tiny import save_tiny_model
 from workers import fencing, plan
+from workers.checkpoints import CheckpointStore
 from workers.data import policy as policy_data
 from workers.handlers import train_policy
 from workers.models import weights_digest
 from workers.plans import PolicyFiles, RewardFiles
 from workers.ppo_trainer import Scorer
+from workers.training_state import LostStateError
 from workers.work import Work
 from workers.workshop import Workshop
 
@@ -44,18 +46,18 @@ def folder(tmp_path: Path) -> Path:
     return save_tiny_model(tmp_path / "tiny")
 
 
-def hparams(*, entropy_floor: float) -> RunHParams:
+def hparams(*, entropy_floor: float = 0.05, episodes: int = 16) -> RunHParams:
     """A tenth of a minute of small batches."""
     small = preset("sentiment-small")
     guards = small.ppo.guards.model_copy(update={"entropy_floor": entropy_floor})
-    ppo = small.ppo.model_copy(update={"batch": 8, "episodes": 16, "guards": guards})
+    ppo = small.ppo.model_copy(update={"batch": 8, "episodes": episodes, "guards": guards})
     return small.model_copy(update={"ppo": ppo})
 
 
-def make_ready(factory: SessionFactory, folder: Path, *, entropy_floor: float) -> UUID:
+def make_ready(factory: SessionFactory, folder: Path, asked: RunHParams) -> UUID:
     """A run that PPO may begin."""
     with session_scope(factory) as session:
-        stored = hparams(entropy_floor=entropy_floor).model_dump(mode="json")
+        stored = asked.model_dump(mode="json")
         run = make_run(session, base_model=str(folder), hparams=stored)
         session.get_one(Checkpoint, run.reference_id).digest = weights_digest(folder)
         run.reward_model_id = make_checkpoint(session, run, kind=CheckpointKind.REWARD_MODEL).id
@@ -64,10 +66,10 @@ def make_ready(factory: SessionFactory, folder: Path, *, entropy_floor: float) -
         return run.id
 
 
-def work_on(factory: SessionFactory, run_id: UUID, workshop: Workshop) -> Work:
+def work_on(factory: SessionFactory, run_id: UUID, workshop: Workshop, *, updates: int = 2) -> Work:
     """A claimed PPO job."""
     with session_scope(factory) as session:
-        job = plan.start_job(session, run_id, JobKind.TRAIN_POLICY, {"updates": 2})
+        job = plan.start_job(session, run_id, JobKind.TRAIN_POLICY, {"updates": updates})
         claim = fencing.claim(session, job.id, worker="w", stale_seconds=30.0)
         assert claim is not None
     return Work(claim=claim, factory=factory, workshop=workshop, should_stop=lambda: False)
@@ -76,7 +78,7 @@ def work_on(factory: SessionFactory, run_id: UUID, workshop: Workshop) -> Work:
 def test_a_broken_guard_pulls_the_cord_and_ends_the_job(
     session_factory: SessionFactory, folder: Path, tmp_path: Path
 ) -> None:
-    run_id = make_ready(session_factory, folder, entropy_floor=50.0)
+    run_id = make_ready(session_factory, folder, hparams(entropy_floor=50.0))
     work = work_on(session_factory, run_id, Length(tmp_path / "home"))
     train_policy(work)
     with session_scope(session_factory) as session:
@@ -96,12 +98,12 @@ def test_a_broken_guard_pulls_the_cord_and_ends_the_job(
 
 
 def test_a_release_lets_it_try_again(session_factory: SessionFactory, folder: Path, tmp_path: Path) -> None:
-    run_id, workshop = make_ready(session_factory, folder, entropy_floor=50.0), Length(tmp_path / "home")
+    run_id, workshop = make_ready(session_factory, folder, hparams(entropy_floor=50.0)), Length(tmp_path / "home")
     train_policy(work_on(session_factory, run_id, workshop))
     with session_scope(session_factory) as session:
         grace = make_account(session, "Grace", Role.RESEARCHER)
         andon.release(session, run_id, grace.id, "the bound was wrong")
-        session.get_one(Run, run_id).hparams = hparams(entropy_floor=0.05).model_dump(mode="json")
+        session.get_one(Run, run_id).hparams = hparams().model_dump(mode="json")
     train_policy(work_on(session_factory, run_id, workshop))
     with session_scope(session_factory) as session:
         assert session.get_one(Run, run_id).episodes == 16
@@ -109,7 +111,7 @@ def test_a_release_lets_it_try_again(session_factory: SessionFactory, folder: Pa
 
 
 def test_a_job_that_was_overtaken_pulls_nothing(session_factory: SessionFactory, folder: Path, tmp_path: Path) -> None:
-    run_id = make_ready(session_factory, folder, entropy_floor=50.0)
+    run_id = make_ready(session_factory, folder, hparams(entropy_floor=50.0))
     work = work_on(session_factory, run_id, Length(tmp_path / "home"))
     with session_scope(session_factory) as session:
         session.get_one(Job, work.claim.job_id).attempt += 1
@@ -117,3 +119,79 @@ def test_a_job_that_was_overtaken_pulls_nothing(session_factory: SessionFactory,
         train_policy(work)
     with session_scope(session_factory) as session:
         assert session.scalar(select(func.count()).select_from(Andon)) == 0
+
+
+class States:
+    """A run of six updates in jobs of one, each by a worker that has just started."""
+
+    def __init__(self, factory: SessionFactory, folder: Path, home: Path) -> None:
+        self.factory, self.home = factory, home
+        self.run_id = make_ready(factory, folder, hparams(episodes=48))
+        self.store = CheckpointStore(home / "checkpoints")
+
+    def job(self) -> None:
+        train_policy(work_on(self.factory, self.run_id, Length(self.home), updates=1))
+
+    def now(self) -> tuple[int, str | None]:
+        """Episodes, and the digest of the run's training state."""
+        with session_scope(self.factory) as session:
+            run = session.get_one(Run, self.run_id)
+            state = session.get_one(Checkpoint, run.training_state_id) if run.training_state_id else None
+            return run.episodes, state.digest if state else None
+
+    def flip_a_byte(self, digest: str | None) -> Path:
+        """In the middle of the optimizer's file."""
+        path = self.store.root / str(digest) / "optimizer.safetensors"
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        return path
+
+
+@pytest.fixture
+def states(session_factory: SessionFactory, folder: Path, tmp_path: Path) -> States:
+    return States(session_factory, folder, tmp_path / "home")
+
+
+def test_after_a_broken_state_ppo_goes_on_from_the_one_before_and_makes_the_same_again(states: States) -> None:
+    for _ in range(3):
+        states.job()
+    episodes, last = states.now()
+    path = states.flip_a_byte(last)
+    states.job()
+    assert states.now()[0] == episodes - 8
+    with session_scope(states.factory) as session:
+        (entry,) = session.scalars(select(Audit).where(Audit.action == "training_state.lost"))
+        assert str(path) in entry.detail["reason"]
+    states.job()
+    assert states.now() == (episodes, last)
+    states.store.verify(str(last))
+    states.job()
+    assert len(states.store.digests() - policies(states)) == 2
+
+
+def test_a_broken_first_state_sends_ppo_back_to_the_reference(states: States) -> None:
+    states.job()
+    first = states.now()
+    states.flip_a_byte(first[1])
+    states.job()
+    assert states.now() == (0, None)
+    states.job()
+    assert states.now() == first
+
+
+def test_with_no_state_left_the_job_fails_and_names_the_file(states: States) -> None:
+    for _ in range(2):
+        states.job()
+    before, last = states.now()
+    path = states.flip_a_byte(last)
+    for digest in states.store.digests() - {str(last)}:
+        states.store.delete(digest)
+    with pytest.raises(LostStateError, match=f"{path} is not what was saved: restore it from a copy"):
+        states.job()
+    assert states.now() == (before, last)
+
+
+def policies(states: States) -> set[str]:
+    with session_scope(states.factory) as session:
+        return set(session.scalars(select(Checkpoint.digest).where(Checkpoint.kind == CheckpointKind.POLICY)))

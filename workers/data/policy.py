@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import andon, runs
+from app import andon, audit, runs
 from app.errors import ConflictError
 from app.jobs import wake_run
 from app.models import Checkpoint, CheckpointKind, Phase, Prompt, Run, Split
@@ -70,6 +70,29 @@ def record_guard(session: Session, claim: Claim, reason: str) -> None:
     andon.pull(session, claim.run_id, None, reason)
 
 
+def state_before(session: Session, run_id: UUID) -> str | None:
+    """Digest of the training state before the run's; None: PPO began from the reference then."""
+    parent = _before(session, runs.get(session, run_id))
+    return None if parent is None else parent.digest
+
+
+def go_back(session: Session, claim: Claim, reason: str) -> None:
+    """The run's training state is lost: the one before it takes its place, and its updates are made again."""
+    run = session.scalars(select(Run).where(Run.id == claim.run_id).with_for_update()).one()
+    parent = _before(session, run)
+    run.training_state_id = None if parent is None else parent.id
+    run.episodes = 0 if parent is None else parent.episodes
+    audit.record(session, None, "training_state.lost", run_id=run.id, reason=reason, episodes=run.episodes)
+    fencing.finish(session, claim, {"updates": 0, "lost": reason})
+    wake_run(session, run.id)
+
+
+def _before(session: Session, run: Run) -> Checkpoint | None:
+    state = session.get_one(Checkpoint, run.training_state_id)
+    parent = session.get(Checkpoint, state.parent_id) if state.parent_id else None
+    return parent if parent is not None and parent.kind == CheckpointKind.TRAINING_STATE else None
+
+
 def _checkpoint(
     session: Session, run: Run, plan: PPOPlan, result: PPOResult, kind: CheckpointKind, digest: str
 ) -> Checkpoint:
@@ -103,8 +126,12 @@ def _published(session: Session, run: Run) -> int:
 
 
 def outdated_states(session: Session, run_id: UUID, *, keep: int) -> list[str]:
-    """Digests of training states beyond the newest `keep`; their files may go."""
+    """Digests of training states beyond the run's and those before it, `keep` in all; their files may go."""
     states = (Checkpoint.run_id == run_id, Checkpoint.kind == CheckpointKind.TRAINING_STATE)
-    newest_first = select(Checkpoint.digest).where(*states).order_by(Checkpoint.number.desc())
-    digests = session.scalars(newest_first.limit(keep + RECHECKED_STATES)).all()
-    return [digest for digest in digests[keep:] if digest not in digests[:keep]]
+    newest_first = select(Checkpoint).where(*states).order_by(Checkpoint.number.desc())
+    found = {state.id: state for state in session.scalars(newest_first.limit(keep + RECHECKED_STATES))}
+    kept, place = set[str](), runs.get(session, run_id).training_state_id
+    while place in found and len(kept) < keep:  # by parents: states that were lost are no step to go back to
+        kept.add(found[place].digest)
+        place = found[place].parent_id
+    return [state.digest for state in found.values() if state.digest not in kept]
