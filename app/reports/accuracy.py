@@ -57,35 +57,40 @@ def _tests(run_id: UUID, last: int) -> Select[UUID | None, UUID]:
 
 
 def _newest_fair_model(run_id: UUID, label: Subquery) -> FromClause:
+    model = _models_that_scored(run_id, label)
+    return select(model.c.top).where(~_saw_prompt_of(label, model)).order_by(model.c.number.desc()).limit(1).lateral()
+
+
+def _models_that_scored(run_id: UUID, label: Subquery) -> FromClause:
+    """One row per model; whether it saw the prompt is asked of these, not of each score."""
     by_score = aggregate_order_by(SampleScore.sample_id, SampleScore.score.desc(), SampleScore.sample_id)
     return (
-        select(func.array_agg(by_score)[1].label("top"))
-        .join(ComparisonSample, ComparisonSample.sample_id == SampleScore.sample_id)
+        select(Checkpoint.number, Checkpoint.label_set_id, func.array_agg(by_score)[1].label("top"))
+        .select_from(ComparisonSample)
+        .join(SampleScore, SampleScore.sample_id == ComparisonSample.sample_id)
         .join(Checkpoint, Checkpoint.id == SampleScore.reward_model_id)
         .where(
             ComparisonSample.comparison_id == label.c.comparison_id,
             SampleScore.created_at < label.c.created_at,
             Checkpoint.run_id == run_id,
             Checkpoint.kind == CheckpointKind.REWARD_MODEL,
-            ~_saw_prompt_of(label),
         )
         .group_by(Checkpoint.id)
         .having(func.count() == _samples_of(label))
-        .order_by(Checkpoint.number.desc())
-        .limit(1)
-        .lateral()
+        .correlate(label)
+        .subquery()
     )
 
 
-def _saw_prompt_of(label: Subquery) -> ColumnElement[bool]:
+def _saw_prompt_of(label: Subquery, model: FromClause) -> ColumnElement[bool]:
     seen, asked = aliased(Comparison), aliased(Comparison)
     return (
         select(LabelSetItem.label_id)
         .join(Label, Label.id == LabelSetItem.label_id)
         .join(seen, seen.id == Label.comparison_id)
         .join(asked, asked.prompt_id == seen.prompt_id)
-        .where(LabelSetItem.label_set_id == Checkpoint.label_set_id, asked.id == label.c.comparison_id)
-        .correlate(Checkpoint, label)
+        .where(LabelSetItem.label_set_id == model.c.label_set_id, asked.id == label.c.comparison_id)
+        .correlate(model, label)
         .exists()
     )
 
