@@ -144,6 +144,8 @@ def main() -> None:
     try:
         _add_plugins(sys.argv[1:])
         cli()
+    except KeyboardInterrupt:  # while the commands that train are imported; later ones are handled where they arrive
+        sys.exit(130)
     except DomainError as error:
         sys.exit(error.detail)
     except ValidationError as error:

@@ -136,7 +136,19 @@ def _write_padded(descriptor: int, block: memoryview) -> None:
     """Write a block rounded up to whole pages, as O_DIRECT asks; the caller cuts the file."""
     whole = memoryview(block.obj)[: -(-len(block) // mmap.PAGESIZE) * mmap.PAGESIZE]
     while whole:
-        written = os.write(descriptor, whole)
+        try:
+            written = os.write(descriptor, whole)
+        except OSError as error:  # a limit on the file's size may leave room for a part of a page
+            if error.errno != errno.EINVAL or not _leave_direct(descriptor):
+                raise
+            continue
         if written % mmap.PAGESIZE:  # the disk is nearly full; the rest no longer starts at a page
-            fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~getattr(os, "O_DIRECT", 0))
+            _leave_direct(descriptor)
         whole = whole[written:]
+
+
+def _leave_direct(descriptor: int) -> bool:
+    """Go through the page cache from now on; False if that was so already."""
+    flags, direct = fcntl.fcntl(descriptor, fcntl.F_GETFL), getattr(os, "O_DIRECT", 0)
+    fcntl.fcntl(descriptor, fcntl.F_SETFL, flags & ~direct)
+    return bool(flags & direct)

@@ -1,24 +1,36 @@
 """`prefloop train`: a whole experiment with a known reward, without database or broker."""
 
-import logging
+import errno
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 from rich.console import Console
 
-from app.errors import InvalidError, UnavailableError
+from app.errors import UnavailableError
 from app.hparams import parse_changes, planned
 from app.settings import Settings
 from app.texts import bundled_stories, read_file
+from workers.checkpoints import CheckpointError
+from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
+from workers.offline.journal import NAME
 from workers.offline.progress import Bars
 from workers.offline.start import Setup
 from workers.offline.start import train as run_experiment
+from workers.quiet import warn_through
 from workers.rlhf.guards import GuardError
 
 DEFAULT_PRESET, DEFAULT_JUDGE = "sentiment-small", "vader"
+EXPLAINED = (GuardError, ModelUnavailableError, CheckpointError)
+"""Errors whose message says all."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def train(
@@ -45,32 +57,42 @@ def train(
 
     With --out alone an interrupted experiment goes on.
     """
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))  # the bars tell the rest
     settings, bars = Settings(), Bars(Console(stderr=True))
-    models = settings.home.expanduser()
-    setup = None
-    if change or any(one is not None for one in (model, preset, judge, labels, episodes, noise, prompts, seed)):
-        setup = Setup(
-            hparams=planned(preset or DEFAULT_PRESET, _changes(change or [], labels, episodes, seed)),
-            base_model=_resolved(model or AUTO, models),
-            labeler=judge or DEFAULT_JUDGE,
-            noise=noise or 0.0,
-            prompts=read_file(prompts) if prompts else bundled_stories(),
-        )
-    try:
-        with bars.progress:
-            pages = run_experiment(
-                out.expanduser().absolute(),
-                setup,
-                models=models,
-                samples=samples,
-                told=bars,
-                said=bars.say,
-                threads=settings.trainer_threads,
+    warn_through(bars.said)
+    folder, models = out.expanduser().absolute(), settings.home.expanduser()
+    asked = change or any(one is not None for one in (model, preset, judge, labels, episodes, noise, prompts, seed))
+    with _ended_in_a_sentence(out, folder), bars.progress:
+        setup = None
+        if asked:
+            load_judge(judge or DEFAULT_JUDGE)  # before a model is fetched
+            setup = Setup(
+                hparams=planned(preset or DEFAULT_PRESET, _changes(change or [], labels, episodes, seed)),
+                prompts=read_file(prompts) if prompts else bundled_stories(),
+                labeler=judge or DEFAULT_JUDGE,
+                noise=noise or 0.0,
+                base_model=_resolved(model or AUTO, models, bars),
             )
-    except (GuardError, ModelUnavailableError) as error:
-        raise UnavailableError(f"{error}. What was done is kept in {out}.") from error
+        threads = settings.trainer_threads
+        pages = run_experiment(folder, setup, models=models, samples=samples, told=bars, threads=threads)
     print(*pages, sep="\n")
+
+
+@contextmanager
+def _ended_in_a_sentence(out: Path, folder: Path) -> Iterator[None]:
+    """Ctrl-C and what is known to go wrong end with how to go on."""
+    kept = f"the same command, or `prefloop train --out {shlex.quote(str(out))}`, goes on from there"
+    try:
+        yield
+    except KeyboardInterrupt:
+        begun = (folder / NAME).exists() and (folder / NAME).stat().st_size > 0
+        print(f"Stopped; {kept}." if begun else "Stopped before anything was done.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    except EXPLAINED as error:
+        raise UnavailableError(f"{str(error).rstrip('.')}. What was done before is kept in {out}.") from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise UnavailableError(f"The disk is full ({error}). Free some space: {kept}.") from error
 
 
 def _changes(words: list[str], labels: int | None, episodes: int | None, seed: int | None) -> dict[str, Any]:
@@ -83,11 +105,9 @@ def _changes(words: list[str], labels: int | None, episodes: int | None, seed: i
     return changes if seed is None else changes | {"seed": seed}
 
 
-def _resolved(model: str, home: Path) -> str:
-    """A name that means the same model at the next start."""
-    if model != AUTO:
-        return str(Path(model).expanduser().absolute()) if Path(model).expanduser().is_dir() else model
-    try:
-        return ensure_base_model(AUTO, home, lambda *_: None).name
-    except ModelUnavailableError as error:
-        raise InvalidError(str(error)) from error
+def _resolved(model: str, home: Path, bars: Bars) -> str:
+    """A name that means the same model at the next start; it is there."""
+    local = Path(model).expanduser()
+    name = str(local.absolute()) if model != AUTO and local.is_dir() else model
+    found = ensure_base_model(name, home, bars.fetched)
+    return found.name if model == AUTO else name

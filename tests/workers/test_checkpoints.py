@@ -149,13 +149,14 @@ def test_no_room_is_said_before_anything_is_written(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [2**20, 2**20 - 1000])
+def test_a_disk_that_fills_up_while_writing_leaves_nothing(tmp_path: Path, room: int) -> None:
     script = f"""
 import resource, signal, torch
 from pathlib import Path
 from workers.checkpoints import CheckpointStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room}))
 CheckpointStore(Path({str(tmp_path)!r})).save("k", {{"f": {{"a": torch.ones(1_000_000)}}}}, {{}})
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -112,6 +112,13 @@ class Trained(Event):
     """One per update of the job."""
 
 
+class Lost(Event):
+    """The state of the last PPO job is gone or broken: that job counts as never done. What it published stays."""
+
+    kind: Literal["lost"] = "lost"
+    reason: str
+
+
 class Promoted(Event):
     """The candidate serves."""
 
@@ -171,7 +178,7 @@ class Final(Event):
     result: dict[str, Any]
 
 
-Decided = Imported | Sampled | Labeled | Scored | Rewarded | Trained | Promoted | Held | Shown | Finished
+Decided = Imported | Sampled | Labeled | Scored | Rewarded | Trained | Lost | Promoted | Held | Shown | Finished
 Measured = Judged | Optimum | Final
 AnyEvent = Began | Decided | Measured
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="kind")])

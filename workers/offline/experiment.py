@@ -19,6 +19,7 @@ from workers.offline.planning import Planner
 from workers.offline.prompts import PromptPool
 from workers.plans import Judgement, SamplePlan
 from workers.sampler import SampledPrompt
+from workers.training_state import LostStateError
 from workers.workshop import Workshop
 
 KEPT_STATES = 2
@@ -29,8 +30,14 @@ FRUITLESS = 20
 class Told:
     """Hears how far the work is; this one keeps it to itself."""
 
+    def began(self, ledger: Ledger) -> None:
+        """The work begins, or goes on from here."""
+
     def happened(self, ledger: Ledger) -> None:
         """An event was written down."""
+
+    def said(self, sentence: str) -> None:
+        """Something happened that a person should know."""
 
     def updated(self, update: int, stats: dict[str, float]) -> None:
         """A PPO update was made; it counts when its job has ended."""
@@ -124,7 +131,11 @@ class Experiment:
 
     def _train_policy(self, args: "Args") -> None:
         plan = self._planner.ppo(int(args["updates"]))
-        result = ppo_job.run(self.workshop, plan, may_go_on=lambda: True, told=self.told.updated)
+        try:
+            result = ppo_job.run(self.workshop, plan, may_go_on=lambda: True, told=self.told.updated)
+        except LostStateError as error:
+            self._go_back(error)
+            return
         assert result is not None, "the loop asks for at least one update"
         self._note(
             events.Trained(
@@ -138,6 +149,18 @@ class Experiment:
         )
         states = [one.state_digest for one in self.ledger.trainings]
         self.workshop.delete(set(states[:-KEPT_STATES]) - set(states[-KEPT_STATES:]))
+
+    def _go_back(self, lost: LostStateError) -> None:
+        """Let PPO go on from the state before; its updates are made again.
+
+        Raises: LostStateError if the state before is gone too.
+        """
+        states = [one.state_digest for one in self.ledger.trainings]
+        if len(states) > 1 and states[-2] not in self.workshop.store.digests():
+            raise lost
+        self.workshop.delete(states[-1:])  # what is made again may be the same, and would be taken to be there
+        self._note(events.Lost(reason=lost.fact))
+        self.told.said(f"{lost.fact}; PPO goes on from the state before it, {self.ledger.episodes} episodes in.")
 
     def _label(self) -> None:
         answers = [self.labeler.answer(n, self.ledger.comparisons[n]) for n in self.ledger.open()]

@@ -23,7 +23,7 @@ class Journal:
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = (folder / NAME).open("ab")
+            self._file = (folder / NAME).open("ab", buffering=0)  # a buffer would keep what a full disk has refused
         except OSError as error:
             raise UnavailableError(f"Cannot write to {folder}: {error.strerror}. Choose another folder.") from error
         self.path = folder / NAME
@@ -51,8 +51,9 @@ class Journal:
         """
         start = self.path.stat().st_size
         try:
-            self._file.write(b"".join(EVENT.dump_json(event) + b"\n" for event in events))
-            self._file.flush()
+            lines = b"".join(EVENT.dump_json(event) + b"\n" for event in events)
+            while lines:  # a disk that is nearly full takes a part
+                lines = lines[self._file.write(lines) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             os.truncate(self.path, start)

@@ -186,6 +186,10 @@ class Ledger:
             )
 
     @_apply.register
+    def _(self, event: events.Lost) -> None:  # noqa: ARG002
+        self.trainings.pop()
+
+    @_apply.register
     def _(self, event: events.Promoted) -> None:  # noqa: ARG002
         self.serving, self.candidate = self.candidate, None
         self.promotions += 1

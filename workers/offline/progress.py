@@ -21,9 +21,23 @@ class Bars(Told):
             TextColumn("{task.fields[said]}"),
             console=console,
         )
+        self._model = self.progress.add_task("model", total=1, said="", visible=False)
         self._labels = self.progress.add_task("labels", total=None, said="")
         self._episodes = self.progress.add_task("episodes", total=None, said="")
         self._batch = 1
+
+    def fetched(self, what: str, fraction: float) -> None:
+        """A base model is being fetched or built."""
+        self.progress.update(self._model, completed=fraction, said=what, visible=fraction < 1)
+
+    def began(self, ledger: Ledger) -> None:
+        """Start the clocks where the ledger stands: what was done before says nothing of the speed."""
+        hparams = ledger.hparams
+        self.progress.reset(
+            self._labels, total=hparams.schedule.total_labels, completed=len(ledger.usable(Split.TRAIN))
+        )
+        self.progress.reset(self._episodes, total=hparams.ppo.episodes, completed=ledger.episodes)
+        self.happened(ledger)
 
     def happened(self, ledger: Ledger) -> None:
         """Move the bars to where the ledger stands."""
@@ -42,7 +56,7 @@ class Bars(Told):
         said = f"score {stats['objective/score']:.2f}, KL {stats['objective/kl']:.1f} nats"
         self.progress.update(self._episodes, completed=update * self._batch, said=said)
 
-    def say(self, sentence: str) -> None:
+    def said(self, sentence: str) -> None:
         """A line above the bars."""
         self.progress.console.print(sentence, highlight=False)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from app.errors import ConflictError, InvalidError
 from app.hparams import RunHParams
 from app.rules import highest
-from workers.head_to_head import Said
 from workers.judges import load_judge
 from workers.offline import prompts
 from workers.offline.events import AnyEvent, Began
@@ -16,6 +15,7 @@ from workers.offline.journal import Journal
 from workers.offline.labeler import MockLabeler
 from workers.offline.ledger import Ledger
 from workers.offline.measuring import Measuring
+from workers.offline.reading import read_ledger
 from workers.offline.report import write_report
 from workers.workshop import Workshop
 
@@ -37,9 +37,7 @@ class Setup:
         return Began(hparams=self.hparams, base_model=self.base_model, labeler=self.labeler, noise=self.noise)
 
 
-def train(
-    folder: Path, setup: Setup | None, *, models: Path, samples: int, told: Told, said: Said, threads: int = 0
-) -> list[Path]:
+def train(folder: Path, setup: Setup | None, *, models: Path, samples: int, told: Told, threads: int = 0) -> list[Path]:
     """Run an experiment to its end and measure it; paths of the report.
 
     Args:
@@ -51,10 +49,13 @@ def train(
     """
     journal = Journal(folder)
     try:
-        ledger = Ledger.of(journal.read())
-        _begin(folder, journal, ledger, setup)
+        ledger, workshop = read_ledger(journal), Workshop(folder, models=models, threads=threads)
+        if ledger.began is None:
+            _begin(folder, journal, ledger, setup, workshop)
+        elif setup is not None:
+            _require_same(folder, ledger, setup)
+        told.began(ledger)
         pool, judge = prompts.kept(folder), load_judge(ledger.setup.labeler)
-        workshop = Workshop(folder, models=models, threads=threads)
 
         def note(event: AnyEvent) -> None:
             journal.append([event])
@@ -64,23 +65,28 @@ def train(
         labeler = MockLabeler(rule=highest(judge), noise=ledger.setup.noise, seed=ledger.hparams.seed)
         Experiment(journal=journal, ledger=ledger, prompts=pool, workshop=workshop, labeler=labeler, told=told).run()
         Measuring(
-            ledger=ledger, prompts=pool, workshop=workshop, judge=judge, samples=samples, note=note, said=said
+            ledger=ledger, prompts=pool, workshop=workshop, judge=judge, samples=samples, note=note, said=told.said
         ).run()
         return write_report(folder, ledger)
     finally:
         journal.close()
 
 
-def _begin(folder: Path, journal: Journal, ledger: Ledger, setup: Setup | None) -> None:
-    if ledger.began is None:
-        if setup is None:
-            raise InvalidError(f"{folder} holds no experiment yet: say what it is to be, such as --preset and --judge.")
-        prompts.PromptPool.of(setup.prompts)  # too few are refused before anything is written
-        load_judge(setup.labeler)
-        prompts.keep(folder, setup.prompts)
-        journal.append([setup.event])
-        ledger.apply(setup.event)
-    elif setup is not None and setup.event != ledger.began:
+def _begin(folder: Path, journal: Journal, ledger: Ledger, setup: Setup | None, workshop: Workshop) -> None:
+    """Write the setup down, once all of it is known to be good: what stands in the journal cannot be changed."""
+    if setup is None:
+        raise InvalidError(f"{folder} holds no experiment yet: say what it is to be, such as --preset and --judge.")
+    prompts.PromptPool.of(setup.prompts)
+    load_judge(setup.labeler)
+    workshop.prepare(setup.base_model, setup.hparams.task)
+    prompts.keep(folder, setup.prompts)
+    journal.append([setup.event])
+    ledger.apply(setup.event)
+
+
+def _require_same(folder: Path, ledger: Ledger, setup: Setup) -> None:
+    same = setup.event == ledger.setup and prompts.PromptPool.of(setup.prompts) == prompts.kept(folder)
+    if not same:
         raise ConflictError(
             f"{folder} holds an experiment with other settings: go on with it by giving --out alone, or choose another "
             "folder."

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from app.hparams import RunHParams, planned
 from tests.tiny import save_tiny_model
@@ -23,25 +24,31 @@ def happy_words(_: str, text: str) -> float:
     return float(text.count("happy"))
 
 
+CHANGES: dict[str, dict[str, Any]] = {
+    "task": {"query_tokens": 8, "response_tokens": 6, "min_terminator_index": 1, "temperature": 1.0},
+    "reward": {"normalization_samples": 32},
+    "ppo": {
+        "episodes": 96,
+        "batch": 16,
+        "micro_batch": 16,
+        "learning_rate": 1e-3,
+        "kl_horizon": 160,
+        "guards": {"invalid_fraction": 1.0},
+    },
+    "schedule": {
+        "initial_labels": 24,
+        "total_labels": 40,
+        "reward_trainings": 2,
+        "outstanding": 8,
+        "promote_episodes": 32,
+    },
+}
+"""Six updates, two reward models, three policies."""
+
+
 def small_hparams(**schedule: int) -> RunHParams:
-    """Six updates, two reward models, three policies."""
-    labels = {"initial_labels": 24, "total_labels": 40, "reward_trainings": 2, "outstanding": 8}
-    return planned(
-        "sentiment-small",
-        {
-            "task": {"query_tokens": 8, "response_tokens": 6, "min_terminator_index": 1, "temperature": 1.0},
-            "reward": {"normalization_samples": 32},
-            "ppo": {
-                "episodes": 96,
-                "batch": 16,
-                "micro_batch": 16,
-                "learning_rate": 1e-3,
-                "kl_horizon": 160,
-                "guards": {"invalid_fraction": 1.0},
-            },
-            "schedule": labels | {"promote_episodes": 32} | schedule,
-        },
-    )
+    """The small preset, smaller still."""
+    return planned("sentiment-small", CHANGES | {"schedule": CHANGES["schedule"] | schedule})
 
 
 def small_setup(folder: Path, hparams: RunHParams | None = None, *, noise: float = 0.0) -> Setup:
@@ -52,4 +59,4 @@ def small_setup(folder: Path, hparams: RunHParams | None = None, *, noise: float
 
 def run_small(folder: Path, setup: Setup | None, *, told: Told | None = None) -> list[Path]:
     """Run it, or go on with it."""
-    return train(folder, setup, models=folder, samples=24, told=told or Told(), said=lambda _: None, threads=1)
+    return train(folder, setup, models=folder, samples=24, told=told or Told(), threads=1)
