@@ -16,7 +16,7 @@ def warn_through(said: Callable[[str], None]) -> None:
     transformers_logging.set_verbosity_error()
 
     def say(_: object, method: str, event: MutableMapping[str, Any]) -> str:
-        facts = ", ".join(f"{name} {value}" for name, value in event.items() if name not in ("event", "level"))
+        facts = ", ".join(f"{name}={value!r}" for name, value in event.items() if name not in ("event", "level"))
         said(f"{method}: {event['event']}" + (f" ({facts})" if facts else ""))
         raise structlog.DropEvent
 

@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from app.errors import UnavailableError
-from app.hparams import parse_changes, planned
+from app.hparams import PRESETS, parse_changes, planned
+from app.rules import SCORES
 from app.settings import Settings
 from app.texts import bundled_stories, read_file
 from workers.checkpoints import CheckpointError
@@ -35,22 +36,29 @@ INTERRUPTED = 130
 
 def train(
     out: Annotated[Path, typer.Option(help="Folder of the experiment; an interrupted one goes on.")],
-    model: Annotated[str | None, typer.Option(help="Base model: hub id, folder or auto.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Hyperparameters to start from.")] = None,
+    model: Annotated[str | None, typer.Option(help="Base model: hub id, folder or auto; default: auto.")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help=f"Hyperparameters to start from: {', '.join(PRESETS)}; default: {DEFAULT_PRESET}."),
+    ] = None,
     change: Annotated[
         list[str] | None, typer.Option("--set", help="Change one, such as ppo.batch=64; may be repeated.")
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="The known reward: vader, descriptive, longest, classifier:FILE or module:function."),
+        typer.Option(
+            help=f"The known reward: {', '.join(SCORES)}, classifier:FILE or module:function; default: {DEFAULT_JUDGE}."
+        ),
     ] = None,
     labels: Annotated[
         int | None, typer.Option(min=1, help="Collect so many labels first, train one reward model, then run PPO.")
     ] = None,
-    episodes: Annotated[int | None, typer.Option(min=1, help="PPO episodes.")] = None,
-    noise: Annotated[float | None, typer.Option(min=0, max=1, help="Probability of a label at random.")] = None,
+    episodes: Annotated[int | None, typer.Option(min=1, help="PPO episodes; default: the preset's.")] = None,
+    noise: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Probability of a label at random; default: 0.")
+    ] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSON lines or one prompt per line; default: stories.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of everything random; default: 0.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="Of each policy in the last comparison.")] = 512,
 ) -> None:
     """Run a whole experiment: sample, label by a known reward, train the reward model, run PPO, report.
@@ -84,15 +92,19 @@ def _ended_in_a_sentence(out: Path, folder: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        begun = (folder / NAME).exists() and (folder / NAME).stat().st_size > 0
-        print(f"Stopped; {kept}." if begun else "Stopped before anything was done.", file=sys.stderr)
+        print(f"Stopped; {kept}." if _begun(folder) else "Stopped before anything was done.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     except EXPLAINED as error:
-        raise UnavailableError(f"{str(error).rstrip('.')}. What was done before is kept in {out}.") from error
+        rest = f" What was done before is kept in {out}." if _begun(folder) else ""
+        raise UnavailableError(f"{str(error).rstrip('.')}.{rest}") from error
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise UnavailableError(f"The disk is full ({error}). Free some space: {kept}.") from error
+
+
+def _begun(folder: Path) -> bool:
+    return (folder / NAME).exists() and (folder / NAME).stat().st_size > 0
 
 
 def _changes(words: list[str], labels: int | None, episodes: int | None, seed: int | None) -> dict[str, Any]:

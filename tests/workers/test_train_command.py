@@ -112,7 +112,6 @@ def test_a_full_disk_ends_in_a_sentence_and_the_same_command_goes_on(words: list
     done = run(*words)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [str(out / "report.md"), str(out / "report.html")]
-    assert "Loading weights" not in done.output
     again = run(f"--out={out}")
     assert again.stdout == done.stdout
 
@@ -120,6 +119,8 @@ def test_a_full_disk_ends_in_a_sentence_and_the_same_command_goes_on(words: list
 def test_ctrl_c_says_how_to_go_on(words: list[str], tmp_path: Path) -> None:
     done = run(*words, f"--judge={__name__}:interrupting")
     assert done.exit_code == 130
+    assert "Loading weights" not in done.output
+    assert "warning: most samples are thrown away" in done.output
     last = done.stderr.splitlines()[-1]
     assert last == f"Stopped; the same command, or `prefloop train --out {tmp_path / 'out'}`, goes on from there."
     ledger = ledger_of(tmp_path / "out")
@@ -148,6 +149,8 @@ def test_what_is_wrong_is_said_before_anything_is_written(words: list[str], tmp_
     for word, said in wrong.items():
         assert said in sentence(run(*words, word)), word
     assert (tmp_path / "out" / "journal.jsonl").read_bytes() == b""
+    assert sentence(run(f"--out={tmp_path}/other")).startswith(f"{tmp_path}/other holds no experiment yet: say what")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_model_that_is_no_causal_language_model_is_named(words: list[str], tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ class Bars(Told):
             console=console,
         )
         self._model = self.progress.add_task("model", total=1, said="", visible=False)
-        self._labels = self.progress.add_task("labels", total=None, said="")
-        self._episodes = self.progress.add_task("episodes", total=None, said="")
+        self._labels = self.progress.add_task("labels", total=None, said="", visible=False)
+        self._episodes = self.progress.add_task("episodes", total=None, said="", visible=False)
         self._batch = 1
 
     def fetched(self, what: str, fraction: float) -> None:
@@ -33,10 +33,9 @@ class Bars(Told):
     def began(self, ledger: Ledger) -> None:
         """Start the clocks where the ledger stands: what was done before says nothing of the speed."""
         hparams = ledger.hparams
-        self.progress.reset(
-            self._labels, total=hparams.schedule.total_labels, completed=len(ledger.usable(Split.TRAIN))
-        )
-        self.progress.reset(self._episodes, total=hparams.ppo.episodes, completed=ledger.episodes)
+        labels = len(ledger.usable(Split.TRAIN))
+        self.progress.reset(self._labels, total=hparams.schedule.total_labels, completed=labels, visible=True)
+        self.progress.reset(self._episodes, total=hparams.ppo.episodes, completed=ledger.episodes, visible=True)
         self.happened(ledger)
 
     def happened(self, ledger: Ledger) -> None:

@@ -11,13 +11,15 @@ from workers.judges import load_judge
 from workers.offline import prompts
 from workers.offline.events import AnyEvent, Began
 from workers.offline.experiment import Experiment, Told
-from workers.offline.journal import Journal
+from workers.offline.journal import NAME, Journal
 from workers.offline.labeler import MockLabeler
 from workers.offline.ledger import Ledger
 from workers.offline.measuring import Measuring
 from workers.offline.reading import read_ledger
 from workers.offline.report import write_report
 from workers.workshop import Workshop
+
+NOTHING_HERE = "{} holds no experiment yet: say what it is to be, such as --preset and --judge."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,8 @@ def train(folder: Path, setup: Setup | None, *, models: Path, samples: int, told
     Raises: InvalidError if there is nothing to go on with; ConflictError if the folder holds another experiment or
         another process works there.
     """
+    if setup is None and not (folder / NAME).exists():
+        raise InvalidError(NOTHING_HERE.format(folder))
     journal = Journal(folder)
     try:
         ledger, workshop = read_ledger(journal), Workshop(folder, models=models, threads=threads)
@@ -75,7 +79,7 @@ def train(folder: Path, setup: Setup | None, *, models: Path, samples: int, told
 def _begin(folder: Path, journal: Journal, ledger: Ledger, setup: Setup | None, workshop: Workshop) -> None:
     """Write the setup down, once all of it is known to be good: what stands in the journal cannot be changed."""
     if setup is None:
-        raise InvalidError(f"{folder} holds no experiment yet: say what it is to be, such as --preset and --judge.")
+        raise InvalidError(NOTHING_HERE.format(folder))
     prompts.PromptPool.of(setup.prompts)
     load_judge(setup.labeler)
     workshop.prepare(setup.base_model, setup.hparams.task)

@@ -156,7 +156,10 @@ def test_another_setting_in_the_same_folder_is_refused(done: Path, tmp_path: Pat
 def test_an_empty_folder_cannot_go_on(tmp_path: Path) -> None:
     with pytest.raises(InvalidError, match="no experiment yet"):
         run_small(tmp_path, None)
-    assert (tmp_path / NAME).read_bytes() == b""
+    assert not any(tmp_path.iterdir())
+    (tmp_path / NAME).touch()  # of a start that was refused
+    with pytest.raises(InvalidError, match="no experiment yet"):
+        run_small(tmp_path, None)
 
 
 def test_rewards_are_fitted_to_all_labels_so_far(done: Path) -> None:
