@@ -187,11 +187,12 @@ class PPOTrainer:
     def _advance(self, observed_kl: float) -> None:
         coef = self.progress.kl_coef
         if self.ppo.kl_target is not None:
-            coef = adaptive_kl_coef(
+            adapted = adaptive_kl_coef(
                 coef,
                 observed_kl,
                 target=self.ppo.kl_target,
                 horizon=self.ppo.kl_horizon,
                 episodes=self.ppo.batch,
             )
+            coef = max(adapted, self.ppo.kl_coef_least)
         self.progress = Progress(update=self.progress.update + 1, kl_coef=coef)

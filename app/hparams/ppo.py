@@ -62,6 +62,8 @@ class PPOHParams(HParams):
     """Nats per response; None keeps the coefficient fixed."""
     kl_horizon: Positive = 10_000
     """Episodes over which the controller moves the coefficient by a factor of e at most 1.2."""
+    kl_coef_least: Annotated[float, Field(ge=0)] = 0.0
+    """The adaptive coefficient falls no lower: in a short run it could not rise again as fast as the policy moves."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
     """Of the penalty in the reward; what is reported and controlled is k1, the unbiased one."""
     mode: Literal["corrected", "reference"] = "corrected"
@@ -78,6 +80,8 @@ class PPOHParams(HParams):
             raise ValueError(f"episodes ({self.episodes}) must be a multiple of batch ({self.batch})")
         if self.batch % self.minibatches:
             raise ValueError(f"batch ({self.batch}) must be a multiple of minibatches ({self.minibatches})")
+        if self.kl_coef_least > self.kl_coef:
+            raise ValueError(f"kl_coef_least ({self.kl_coef_least}) must not exceed kl_coef ({self.kl_coef})")
         if self.kl_coef == 0 and self.kl_target is not None:
             raise ValueError("a kl_coef of 0 never rises: give it a value, or set kl_target to null for no penalty")
         if self.whiten_rewards and self.batch // self.minibatches < 8:

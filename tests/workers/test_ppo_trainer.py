@@ -169,6 +169,14 @@ def test_the_kl_coefficient_rises_when_the_policy_strays_too_far(folder: Path) -
     assert coefs[-1] / coefs[-2] == pytest.approx(1.02)
 
 
+def test_the_kl_coefficient_falls_no_lower_than_it_may(folder: Path) -> None:
+    """Far below its target the KL lets the coefficient fall by 0.2 * 16 / 160 per update, down to its bound."""
+    held = PPO.model_copy(update={"kl_target": 50.0, "kl_coef": 0.3, "kl_coef_least": 0.29})
+    trainer = make_trainer(folder, held)
+    coefs = [trainer.update(batch(folder), counts_happy(folder))["objective/kl_coef"] for _ in range(4)]
+    assert coefs == pytest.approx([0.3, 0.294, 0.29, 0.29])
+
+
 def test_the_kl_coefficient_follows_the_mean_kl_of_each_update(folder: Path) -> None:
     adaptive = PPO.model_copy(update={"kl_target": 0.05, "kl_coef": 0.3, "mode": "reference"})
     trainer = make_trainer(folder, adaptive)

@@ -31,6 +31,7 @@ def test_a_preset_keeps_what_is_not_changed() -> None:
         ({"ppo": {"minibatches": 5}}, "minibatches"),
         ({"schedule": {"initial_labels": 700}}, "initial_labels"),
         ({"ppo": {"kl_coef": 0.0}}, "never rises"),
+        ({"ppo": {"kl_coef": 0.1, "kl_coef_least": 0.2}}, "kl_coef_least"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, object], said: str) -> None:
