@@ -35,7 +35,6 @@ from workers.workshop import Workshop
 
 LINES = "updates.jsonl"
 STAGES = ("sampling", "scoring", "training", "saving")
-KEPT_STATES = 2
 NOBODY = UUID(int=0)
 
 
@@ -108,8 +107,7 @@ def train(settings: Settings) -> None:
         state = workshop.save_state(trainer)
         lines.append({"state": state, "stats": stats, "seconds": time.monotonic() - began})
         _write_lines(home, lines)
-        kept = {line["state"] for line in lines[-KEPT_STATES:]}
-        workshop.delete(workshop.store.digests() - kept)
+        workshop.delete(workshop.store.digests() - {state})
 
 
 def _update(trainer: PPOTrainer, queries: QueryBatch, scorer: KnownScore) -> dict[str, float]:

@@ -118,7 +118,9 @@ def _folders(home: Path) -> list[Path]:
 def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench resume", description=__doc__)
     parser.add_argument("--model", type=Path, required=True, help="folder of the language model")
-    parser.add_argument("--home", type=Path, required=True, help="folder for states, about five times the model")
+    parser.add_argument(
+        "--home", type=Path, required=True, help="folder for states, about ten times the size of the model"
+    )
     parser.add_argument("--updates", type=int, default=12)
     parser.add_argument("--kills", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8, help="episodes per update, at least 8")

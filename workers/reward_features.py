@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -25,6 +26,8 @@ ROWS = 32
 """Samples per forward pass."""
 MAX_BYTES = 2 * 2**30
 KEY_BYTES = 32
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +133,13 @@ class FeatureCache:
         rows = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(-1, KEY_BYTES)
         name = uuid.uuid4().hex
         written = folder / f".{name}.tmp"
-        write_safetensors(written, {"keys": rows, "features": features})
-        written.rename(folder / f"{name}.safetensors")
+        try:
+            write_safetensors(written, {"keys": rows, "features": features})
+            written.rename(folder / f"{name}.safetensors")
+        except OSError as error:  # a full disk: whoever cannot do without it will say so
+            log.warning("features not kept", reason=error.strerror)
+            written.unlink(missing_ok=True)
+            return
         self._trim()
 
     def _trim(self) -> None:

@@ -86,7 +86,7 @@ class Fitting:
     def resume(self, model: LanguageModel, optimizer: TFAdam) -> int:
         """Put back the weights and optimizer of the rate in progress; how many steps were done with it."""
         if self._note.state is not None:
-            tensors = self._store.load(self._note.state).tensors
+            tensors = self._store.load_checked(self._note.state).tensors
             model.load_state_dict(tensors["model"])
             unpack_optimizer(optimizer, dict(model.named_parameters()), tensors["optimizer"])
         return self._note.step
@@ -107,7 +107,7 @@ class Fitting:
         """Put the best weights into a model of the same shape. Raises: ValueError if every rate diverged."""
         if self._note.best is None:
             raise ValueError("the loss is not finite with any learning rate: lower supervised.lowest_rate")
-        model.load_state_dict(self._store.load(self._note.best).tensors["model"])
+        model.load_state_dict(self._store.load_checked(self._note.best).tensors["model"])
 
     def _read(self) -> Note | None:
         path = self._folder / NOTE

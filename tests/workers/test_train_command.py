@@ -2,10 +2,8 @@
 
 import json
 import os
-import resource
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from typer.testing import CliRunner, Result
 
 from app.errors import DomainError
+from tests.disk import largest_file
 from tests.tiny import save_tiny_model
 from tests.workers.offline import small
 from workers.offline.journal import Journal
@@ -72,17 +71,6 @@ def ledger_of(folder: Path) -> Ledger:
         return read_ledger(journal)
     finally:
         journal.close()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Writing beyond it fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def interrupting(_: str, text: str) -> float:
