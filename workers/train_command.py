@@ -11,18 +11,20 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from app.errors import UnavailableError
-from app.hparams import PRESETS, parse_changes, planned
+from app.errors import InvalidError, UnavailableError
+from app.hparams import PRESETS, TaskHParams, parse_changes, planned
 from app.rules import SCORES
 from app.settings import Settings
 from app.texts import bundled_stories, read_file
 from workers.checkpoints import CheckpointError
 from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
+from workers.nets.tokenizer import load_tokenizer
 from workers.offline.journal import NAME
 from workers.offline.progress import Bars
 from workers.offline.start import Setup
 from workers.offline.start import train as run_experiment
+from workers.queries import build_prompts
 from workers.quiet import warn_through
 from workers.rlhf.guards import GuardError
 
@@ -58,6 +60,9 @@ def train(
         float | None, typer.Option(min=0, max=1, help="Probability of a label at random; default: 0.")
     ] = None,
     prompts: Annotated[Path | None, typer.Option(help="JSON lines or one prompt per line; default: stories.")] = None,
+    cut: Annotated[
+        bool, typer.Option("--cut", help="Cut prompts out of longer texts, by the task's query_start and query_end.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything random; default: 0.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="Of each policy in the last comparison.")] = 512,
 ) -> None:
@@ -73,12 +78,15 @@ def train(
         setup = None
         if asked:
             load_judge(judge or DEFAULT_JUDGE)  # before a model is fetched
+            hparams = planned(preset or DEFAULT_PRESET, _changes(change or [], labels, episodes, seed))
+            texts = read_file(prompts) if prompts else bundled_stories()
+            base = _resolved(model or AUTO, models, bars)
             setup = Setup(
-                hparams=planned(preset or DEFAULT_PRESET, _changes(change or [], labels, episodes, seed)),
-                prompts=read_file(prompts) if prompts else bundled_stories(),
+                hparams=hparams,
+                prompts=_cut(texts, hparams.task, ensure_base_model(base, models), bars) if cut else texts,
                 labeler=judge or DEFAULT_JUDGE,
                 noise=noise or 0.0,
-                base_model=_resolved(model or AUTO, models, bars),
+                base_model=base,
             )
         threads = settings.trainer_threads
         pages = run_experiment(folder, setup, models=models, samples=samples, told=bars, threads=threads)
@@ -115,6 +123,16 @@ def _changes(words: list[str], labels: int | None, episodes: int | None, seed: i
     if episodes is not None:
         changes["ppo"] = changes.get("ppo", {}) | {"episodes": episodes}
     return changes if seed is None else changes | {"seed": seed}
+
+
+def _cut(texts: list[str], task: TaskHParams, model: Path, bars: Bars) -> list[str]:
+    """Prompts from longer texts, in the tokens of the run's own model."""
+    try:
+        built = build_prompts(texts, load_tokenizer(model), task)
+    except ValueError as error:
+        raise InvalidError(f"Cannot cut prompts: {error}.") from error
+    bars.said(f"{len(built.texts)} prompts cut from {len(texts)} texts, {built.skipped} gave none")
+    return built.texts
 
 
 def _resolved(model: str, home: Path, bars: Bars) -> str:

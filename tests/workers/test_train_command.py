@@ -160,3 +160,14 @@ def test_a_journal_with_a_best_out_of_range_is_refused_with_the_line(tmp_path: P
     path.write_text("".join(json.dumps(one) + "\n" for one in happened))
     said = sentence(run(f"--out={path.parent}"))
     assert said.startswith(f"{path}, line 4: `best` is 7, but comparison 0 has samples 0 to 3. Put the file back")
+
+
+def test_prompts_are_cut_from_longer_texts(words: list[str], tmp_path: Path) -> None:
+    """Behind the first `door` and up to the last `home`, forty texts say the same: one prompt, which is too few."""
+    longer = tmp_path / "longer.txt"
+    heads = [" ".join(text.split()[:2]) for text in small.PROMPTS[:40]]
+    longer.write_text("\n".join(f"{head} door she was happy home rain and" for head in heads))
+    edges = ["--set=task.query_start= door", "--set=task.query_end= home"]
+    result = run(*words, f"--prompts={longer}", "--cut", *edges)
+    assert "1 different prompts leave" in sentence(result)
+    assert "40 prompts cut from 40 texts, 0 gave none" in result.output
