@@ -16,6 +16,7 @@ from workers.rlhf.guards import (
     require_at_most,
     require_finite,
 )
+from workers.rlhf.intervals import wilson
 from workers.rlhf.types import Rollout
 from workers.sign_check import Probe, choose_probe, measure_signs, require_signs
 
@@ -36,8 +37,8 @@ class Guards:
     def check_rollout(self, rollout: Rollout, mask: Tensor | None) -> None:
         """Samples end, the policy still has a choice, and the reference is what it was."""
         require_at_most(
-            "share of samples that do not end in time",
-            1 - rollout.valid.float().mean().item(),
+            "lower end of the 95 % interval of the share of samples that do not end in time",
+            wilson(int((~rollout.valid).sum()), rollout.batch_size).low,
             self.hparams.invalid_fraction,
             "raise task.response_tokens, lower task.min_terminator_index or choose another terminator",
         )

@@ -18,8 +18,9 @@ class GuardHParams(HParams):
     """bfloat16: 99.9th percentile of |ratio - 1|; beyond it likewise."""
     start_kl: Rate = 0.05
     """Largest |KL| in nats per response of the very first update, when policy and reference are the same."""
-    invalid_fraction: Fraction = 0.95
-    """Largest share of samples that do not end in time, over one update."""
+    invalid_fraction: Fraction = 0.85
+    """Share of samples that do not end in time. An update stops when its samples show more beyond chance: when the
+    lower end of their 95 % interval exceeds it. All 32 of 32 do, all 16 of 16 do not."""
     entropy_floor: Annotated[float, Field(ge=0)] = 0.05
     """Smallest entropy in nats per token, over one update."""
     sign_check: Positive | None = 20

@@ -92,6 +92,19 @@ def test_samples_that_hardly_ever_end_stop_training(folder: Path) -> None:
         make_trainer(folder, guarded(invalid_fraction=0.1)).update(batch(folder), counts_happy(folder))
 
 
+def test_a_few_samples_that_do_not_end_are_no_proof(folder: Path) -> None:
+    """None of 16 ends: by Wilson the share of those that do not may be as low as 1 / (1 + 1.96^2 / 16) = 0.81."""
+    trainer = make_trainer(folder, guarded(invalid_fraction=0.82))
+    sampled = trainer.sample(batch(folder))
+    r = sampled.responses.shape[1]
+    none = torch.zeros(16, dtype=torch.bool)
+    whole = replace(sampled, tokens=sampled.responses, lengths=torch.full((16,), r), valid=none)
+    trainer.step(trainer.rollout(whole, torch.arange(16.0)))
+    surer = make_trainer(folder, guarded(invalid_fraction=0.8))
+    with pytest.raises(GuardError, match="do not end in time"):
+        surer.step(surer.rollout(whole, torch.arange(16.0)))
+
+
 def test_a_policy_with_no_choice_left_stops_training(folder: Path) -> None:
     trainer = make_trainer(folder, guarded(entropy_floor=20.0))
     with pytest.raises(GuardError, match=r"entropy in nats per token is .*below its bound of 20"):

@@ -32,7 +32,9 @@ def _quiet_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     monkeypatch.setenv("PREFLOOP_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PREFLOOP_TRAINER_THREADS", "1")
     verbosity = transformers_logging.get_verbosity()
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell lets what it starts behind ignore it
     yield
+    signal.signal(signal.SIGINT, heard)
     structlog.reset_defaults()
     transformers_logging.enable_progress_bar()
     transformers_logging.set_verbosity(verbosity)
