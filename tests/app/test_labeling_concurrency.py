@@ -174,12 +174,9 @@ def test_a_late_answer_beside_the_next_labelers_is_kept(plant: Plant) -> None:
         session.execute(text("update assignment set expires_at = now() - interval '1 second'"))
 
     def work(labeler: UUID) -> None:
-        for one in plant.lease(labeler, 8):
-            plant.record(labeler, one)
-        try:
-            plant.record(labeler, late[labeler])
-        except ConflictError:  # it came back to this labeler, who has just answered it
-            return
+        for one in (*plant.lease(labeler, 8), late[labeler]):
+            with suppress(ConflictError):  # this labeler has just answered it
+                plant.record(labeler, one)
 
     plant.together(work)
     with plant.factory() as session:
