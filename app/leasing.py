@@ -143,9 +143,10 @@ def _renew(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_s
         .order_by(Assignment.created_at)
         .limit(count)
     )
-    ids = list(session.scalars(mine))
-    session.execute(update(Assignment).where(Assignment.id.in_(ids)).values(expires_at=_until(lease_seconds)))
-    return ids
+    # Asked again: while this update waited, another request may have ended a lease whose time had run out.
+    still_leased = (Assignment.id.in_(session.scalars(mine).all()), Assignment.state == AssignmentState.LEASED)
+    renewed = update(Assignment).where(*still_leased).values(expires_at=_until(lease_seconds))
+    return list(session.scalars(renewed.returning(Assignment.id)))
 
 
 def _assign(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_seconds: int) -> list[UUID]:

@@ -19,6 +19,7 @@ from app.labeling import Lease, Recorded
 from app.models import Assignment, Comparison, ComparisonState, Label, Verdict
 from app.usable import count_training
 from tests.factories import make_account, make_comparison, make_run
+from tests.processes import wait_until
 
 LABELERS = 12
 COMPARISONS = 90
@@ -174,12 +175,35 @@ def test_a_late_answer_beside_the_next_labelers_is_kept(plant: Plant) -> None:
         session.execute(text("update assignment set expires_at = now() - interval '1 second'"))
 
     def work(labeler: UUID) -> None:
-        for one in (*plant.lease(labeler, 8), late[labeler]):
-            with suppress(ConflictError):  # this labeler has just answered it
-                plant.record(labeler, one)
+        for one in plant.lease(labeler, 8):
+            plant.record(labeler, one)
+        try:
+            plant.record(labeler, late[labeler])
+        except ConflictError:  # it came back to this labeler, who has just answered it
+            return
 
     plant.together(work)
     with plant.factory() as session:
         answered = session.execute(select(Label.labeler_id, Label.comparison_id)).all()
         assert len(set(answered)) == len(answered)
         assert {(labeler, one.comparison_id) for labeler, one in late.items()} <= {(a, b) for a, b in answered}
+
+
+def test_a_lease_that_another_request_is_just_ending_does_not_come_twice(plant: Plant) -> None:
+    """The other request holds the row; this one sees it as lent, waits for it, and finds it ended."""
+    labeler = plant.labelers[0]
+    lent = plant.lease(labeler, 1)[0]
+    plant.run_out(labeler)
+    with ThreadPoolExecutor(1) as threads:
+        with session_scope(plant.factory) as ending:
+            ending.execute(update(Assignment).where(Assignment.id == lent.assignment_id).values(state="expired"))
+            asked = threads.submit(plant.lease, labeler, 8)
+            wait_until("the request to wait for the row", lambda: _waits_for_a_lock(plant.factory))
+        got = [one.comparison_id for one in asked.result(10)]
+    assert len(set(got)) == len(got) == 8
+
+
+def _waits_for_a_lock(factory: SessionFactory) -> bool:
+    waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+    with factory() as session:
+        return bool(session.scalar(text(waiting)))
