@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import jobs
+from app import jobs, retention
 from app.errors import InvalidError, NotFoundError
 from app.kinds import JobKind
 from app.models import Checkpoint, CheckpointKind, Job, Run
@@ -18,13 +18,15 @@ WRITERS = (CheckpointKind.REFERENCE, CheckpointKind.POLICY)
 def ask(session: Session, *, checkpoint_id: UUID, prompt: str, count: int, account_id: UUID) -> Job:
     """Queue the job; its result will be `{"samples": [{"text", "valid"}, ...]}`.
 
-    Raises: NotFoundError without such a checkpoint, InvalidError if it writes no text or the request is too big.
+    Raises: NotFoundError without such a checkpoint, InvalidError if it writes no text or the request is too big,
+        ConflictError if its files were removed.
     """
     checkpoint = session.get(Checkpoint, checkpoint_id)
     if checkpoint is None:
         raise NotFoundError("There is no such checkpoint.")
     if checkpoint.kind not in WRITERS:
         raise InvalidError(f"A {checkpoint.kind} writes no text: choose a policy or the reference.")
+    retention.require_files(checkpoint)
     _check(prompt, count)
     args = {"checkpoint": str(checkpoint_id), "prompt": prompt, "count": count, "account": str(account_id)}
     job = Job(run_id=checkpoint.run_id, kind=JobKind.GENERATE, step=_next_step(session, checkpoint.run_id), args=args)

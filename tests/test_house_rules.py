@@ -30,6 +30,7 @@ WORKER_FLOORS = {
         "celery_app",
         "fencing",
         "listening",
+        "collection",
         "plan",
         "heartbeat",
         "work",

@@ -12,7 +12,8 @@ from app import embedded
 from app.db import make_engine, make_session_factory
 from app.errors import UnavailableError
 from app.settings import Settings
-from workers import evaluation, finetune_command, train_command
+from workers import collection, evaluation, finetune_command, train_command
+from workers.checkpoints import CheckpointStore
 from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
 from workers.workshop import Workshop
@@ -72,6 +73,31 @@ def evaluate(
         )
     finally:
         engine.dispose()
+
+
+@app.command()
+def gc(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove them; without it they are only listed.")] = False,
+) -> None:
+    """List the files of checkpoints that no run, label or evaluation names any more, or remove them."""
+    settings = embedded.with_urls(Settings())
+    engine = make_engine(settings.need_database_url(), pool_size=2)
+    try:
+        factory = make_session_factory(engine)
+        store = CheckpointStore(settings.checkpoints_dir.expanduser())
+        found = collection.survey(factory, store)
+        done = collection.remove(factory, store, found) if remove else found
+    finally:
+        engine.dispose()
+    print("\n".join([*done.lines(), _sum(done, removed=remove)]))
+
+
+def _sum(done: collection.Garbage, *, removed: bool) -> str:
+    count = len(done.checkpoints) + len(done.orphans)
+    if not count:
+        return "Every checkpoint file is still named by a run, a label or an evaluation: nothing to remove."
+    freed = f"{count} checkpoints, {done.bytes / 2**20:.1f} MiB"
+    return f"Removed: {freed}." if removed else f"In all {freed}. `prefloop gc --remove` removes them."
 
 
 def _name_of(asked: str, folder: Path) -> str:

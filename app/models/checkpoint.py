@@ -1,5 +1,6 @@
 """Checkpoints: published weights, and the training state a run goes on from."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -45,3 +46,5 @@ class Checkpoint(Keyed, Dated, Base):
     kl_coef: Mapped[float | None]
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Figures of its making: held-out accuracy, gain, bias, chosen head, KL."""
+    removed_at: Mapped[datetime | None]
+    """Its files are gone since then; the row stays, for the lineage."""

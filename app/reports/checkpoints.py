@@ -42,6 +42,8 @@ class CheckpointReport:
     """Its own label set, or that of its reward model."""
     labels: int | None
     """Size of that label set."""
+    removed_at: datetime | None
+    """Its files are gone since then."""
     roles: tuple[str, ...]
     """What the run uses it for now: reference, serving, candidate, training, reward model."""
     report: dict[str, Any]
@@ -139,6 +141,7 @@ def _report(row: Row[*tuple[Any, ...]]) -> CheckpointReport:
         reward_model_number=reward_model_number,
         label_set_id=label_set.id if label_set else None,
         labels=label_set.size if label_set else None,
+        removed_at=checkpoint.removed_at,
         roles=_roles(run, checkpoint.id),
         report=checkpoint.report,
     )

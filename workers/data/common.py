@@ -6,6 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app import retention
 from app.errors import ConflictError
 from app.models import Checkpoint, CheckpointKind, Run
 from workers.fencing import Claim
@@ -18,6 +19,7 @@ def policy_files(session: Session, run: Run, checkpoint_id: UUID | None) -> Poli
     reference = session.get(Checkpoint, run.reference_id) if run.reference_id else None
     if checkpoint is None or reference is None:
         raise ConflictError(f"Run {run.name} has no such policy yet; its base model is still being loaded.")
+    retention.require_files(checkpoint)
     return PolicyFiles(
         checkpoint_id=checkpoint.id,
         base_model=run.base_model,
