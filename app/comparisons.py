@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidError
+from app.hparams import TaskHParams
 from app.models import (
     Assignment,
     AssignmentState,
@@ -34,7 +35,6 @@ LEAST_SUPPLY = 16
 ACTIVE_MINUTES = 5
 """A labeler is active for so long after each comparison they got."""
 STALE_PROMOTIONS = 2
-SAMPLES = 4
 CLOSING = (Verdict.BEST, Verdict.TIE, Verdict.NONE)
 """Verdicts that answer the question; a skip gives it to somebody else."""
 ANSWERS = (*CLOSING, Verdict.SKIP)
@@ -52,10 +52,11 @@ def create(
 ) -> Comparison:
     """Put a question to people.
 
-    Raises: InvalidError unless there are four different samples.
+    Raises: InvalidError unless there are as many different samples as the run's task compares.
     """
-    if len(set(sample_ids)) != SAMPLES or len(sample_ids) != SAMPLES:
-        raise InvalidError(f"A comparison takes {SAMPLES} different samples, not {len(set(sample_ids))}.")
+    wanted = TaskHParams.model_validate(run.hparams["task"]).samples_per_comparison
+    if len(set(sample_ids)) != wanted or len(sample_ids) != wanted:
+        raise InvalidError(f"A comparison of this run takes {wanted} different samples, not {len(set(sample_ids))}.")
     made = Comparison(
         run_id=run.id, prompt_id=prompt_id, policy_id=policy_id, promotion=run.promotions, purpose=purpose
     )

@@ -28,13 +28,36 @@ class Split(StrEnum):
     TEST = "test"
 
 
+class Question(StrEnum):
+    """What may be asked besides the choice. Texts say something; axes rate the chosen sample from 1 to 7."""
+
+    NAIVE = "naive"
+    """What the samples alone seem to say, written before the prompt is shown (Stiennon et al. 2020)."""
+    WRONG = "wrong"
+    """What is wrong with the samples."""
+    BETTER = "better"
+    """A better text than any shown."""
+    COHERENCE = "coherence"
+    ACCURACY = "accuracy"
+    COVERAGE = "coverage"
+    OVERALL = "overall"
+
+
+AXES = (Question.COHERENCE, Question.ACCURACY, Question.COVERAGE, Question.OVERALL)
+"""Questions that are rated."""
+MOST_RATING = 7
+"""Of an axis; 1 is the worst."""
+MOST_STRENGTH = 4
+"""How much better the chosen of a pair is: 1 barely, 4 by far. With the tie and the other side: nine points."""
+
+
 class Verdict(StrEnum):
     """The answer."""
 
     BEST = "best"
     TIE = "tie"
     NONE = "none"
-    """None of the four is good."""
+    """None of them is good."""
     SKIP = "skip"
     UNDONE = "undone"
     """Takes back the revision before it."""

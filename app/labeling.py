@@ -1,7 +1,7 @@
-"""Labeling: lease, answer, skip, flag, undo.
+"""Labeling: lease, answer, skip, flag, undo, change.
 
-A label is written once. Undoing writes a further revision, and an answer once given under a key stays the answer of
-that key, so a client may repeat any request until it hears back.
+A label is written once. Undoing or changing it writes a further revision, and an answer once given under a key stays
+the answer of that key, so a client may repeat any request until it hears back.
 """
 
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, jobs
+from app import audit, guidelines, jobs
+from app.answers import Answers, Said, check, store
 from app.comparisons import CLOSING, has_answer
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.leasing import Lease, described, latest_assignment, lease, lease_again, lock_comparison, lock_labeler
-from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Guideline, Label, Verdict
+from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Label, Verdict
 from app.progress import Progress, counts
 
-__all__ = ["Lease", "Progress", "Recorded", "counts", "flag", "lease", "record", "undo"]
+__all__ = ["Lease", "Progress", "Recorded", "Said", "counts", "flag", "lease", "record", "revise", "undo"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ def record(
     milliseconds: int | None = None,
     reason: str | None = None,
     strength: int | None = None,
+    answers: Answers | None = None,
 ) -> Recorded:
     """Write down an answer, even if its lease has run out since: a person's work is not thrown away.
 
@@ -46,39 +48,52 @@ def record(
         choice: the sample picked, if and only if the verdict is `best`.
         key: of the client's making, one per answer; the same key gets the same result again.
         milliseconds: from shown to answered.
+        strength: how much better the chosen one of a pair is, where the run asks for it.
+        answers: to the run's questions.
     Raises: NotFoundError if the comparison was never given to this labeler, ConflictError if they answered it before
         and did not undo that, InvalidError if the answer makes no sense.
     """
+    said = Said(
+        verdict=verdict,
+        choice=choice,
+        milliseconds=milliseconds,
+        reason=reason,
+        strength=strength,
+        answers=answers or {},
+    )
     lock_labeler(session, labeler_id)
     known = _label_of_key(session, labeler_id, key)
     if known is not None:
         return _same_answer(known, comparison_id)
     comparison = lock_comparison(session, comparison_id)
     assignment = latest_assignment(session, labeler_id, comparison_id)
-    _check(verdict, choice, assignment)
+    check(session, said, assignment, comparison.run_id)
     before = _current(session, labeler_id, comparison_id)
     if before is not None and before.verdict != Verdict.UNDONE:
         raise ConflictError("You have answered this comparison already; undo that answer first.")
-    label = Label(
-        comparison_id=comparison_id,
-        labeler_id=labeler_id,
-        assignment_id=assignment.id,
-        revision=before.revision + 1 if before else 1,
-        verdict=verdict,
-        chosen_sample_id=choice,
-        idempotency_key=key,
-        milliseconds=milliseconds,
-        reason=reason,
-        strength=strength,
-        guideline_id=_guideline(session, comparison.run_id),
-    )
-    session.add(label)
-    assignment.state = AssignmentState.ANSWERED
-    if verdict in CLOSING and comparison.state != ComparisonState.FLAGGED:
-        _close(session, comparison, ComparisonState.LABELED)
-    jobs.wake_run(session, comparison.run_id)
-    session.flush()
-    return Recorded(label_id=label.id, revision=label.revision)
+    return _write(session, comparison, assignment, said, key=key, revision=before.revision + 1 if before else 1)
+
+
+def revise(session: Session, labeler_id: UUID, label_id: UUID, said: Said, *, key: str) -> Recorded:
+    """Change an answer by a further revision, without taking the comparison back.
+
+    Raises: NotFoundError if it is not this labeler's; ConflictError if it is no longer their newest answer to its
+        comparison; InvalidError if the new answer makes no sense.
+    """
+    lock_labeler(session, labeler_id)
+    label = session.get(Label, label_id)
+    if label is None or label.labeler_id != labeler_id:
+        raise NotFoundError("There is no such label of yours.")
+    known = _label_of_key(session, labeler_id, key)
+    if known is not None:
+        return _same_answer(known, label.comparison_id)
+    comparison = lock_comparison(session, label.comparison_id)
+    before = _current(session, labeler_id, comparison.id)
+    if before is None or before.id != label_id or before.verdict == Verdict.UNDONE:
+        raise ConflictError("This answer has been changed or taken back since.")
+    assignment = session.get_one(Assignment, label.assignment_id)
+    check(session, said, assignment, comparison.run_id)
+    return _write(session, comparison, assignment, said, key=key, revision=before.revision + 1)
 
 
 def undo(session: Session, labeler_id: UUID, label_id: UUID, *, lease_seconds: int) -> Lease:
@@ -137,13 +152,33 @@ def flag(session: Session, labeler_id: UUID, comparison_id: UUID, reason: str) -
     session.flush()
 
 
-def _check(verdict: Verdict, choice: UUID | None, assignment: Assignment) -> None:
-    if verdict == Verdict.UNDONE:
-        raise InvalidError("Undo an answer by deleting its label.")
-    if (verdict == Verdict.BEST) != (choice is not None):
-        raise InvalidError("Name a choice with the verdict `best`, and only then.")
-    if choice is not None and choice not in assignment.shown:
-        raise InvalidError("The choice is none of the samples that were shown.")
+def _write(
+    session: Session, comparison: Comparison, assignment: Assignment, said: Said, *, key: str, revision: int
+) -> Recorded:
+    label = Label(
+        comparison_id=comparison.id,
+        labeler_id=assignment.labeler_id,
+        assignment_id=assignment.id,
+        revision=revision,
+        verdict=said.verdict,
+        chosen_sample_id=said.choice,
+        idempotency_key=key,
+        milliseconds=said.milliseconds,
+        reason=said.reason,
+        strength=said.strength,
+        guideline_id=guidelines.followed(session, comparison.run_id, assignment.labeler_id),
+    )
+    session.add(label)
+    session.flush()
+    store(session, label.id, said.answers)
+    assignment.state = AssignmentState.ANSWERED
+    if said.verdict not in CLOSING:
+        _reopen(session, comparison)
+    elif comparison.state != ComparisonState.FLAGGED:
+        _close(session, comparison, ComparisonState.LABELED)
+    jobs.wake_run(session, comparison.run_id)
+    session.flush()
+    return Recorded(label_id=label.id, revision=label.revision)
 
 
 def _same_answer(label: Label, comparison_id: UUID) -> Recorded:
@@ -159,11 +194,6 @@ def _label_of_key(session: Session, labeler_id: UUID, key: str) -> Label | None:
 def _current(session: Session, labeler_id: UUID, comparison_id: UUID) -> Label | None:
     query = select(Label).where(Label.labeler_id == labeler_id, Label.comparison_id == comparison_id)
     return session.scalar(query.order_by(Label.revision.desc()).limit(1))
-
-
-def _guideline(session: Session, run_id: UUID) -> UUID | None:
-    query = select(Guideline.id).where(Guideline.run_id == run_id)
-    return session.scalar(query.order_by(Guideline.version.desc()).limit(1))
 
 
 def _close(session: Session, comparison: Comparison, state: ComparisonState) -> None:

@@ -14,3 +14,8 @@ def folder(name: str) -> Path:
         if place.is_dir():
             return place
     raise FileNotFoundError(f"The folder {name}/ is missing beside {HERE}: install Prefloop again.")
+
+
+def data(name: str) -> Path:
+    """A folder of `app/data/`."""
+    return HERE / "data" / name

@@ -10,10 +10,10 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, jobs, prompts
+from app import audit, guidelines, jobs, prompts
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import RunHParams
-from app.models import Guideline, Job, JobState, Phase, Run, Split
+from app.models import Job, JobState, Phase, Run, Split
 
 LEAST_TRAIN_PROMPTS = 16
 """Below this the same questions come back within one screenful."""
@@ -32,7 +32,8 @@ def create(session: Session, *, name: str, base_model: str, hparams: RunHParams,
 
     Args:
         base_model: hub id, folder or name of a model that the trainers can reach.
-    Raises: InvalidError without a name or model, or if the prompt set is too small.
+    Raises: InvalidError without a name or model, without such a guideline, or if the prompt set is too
+        small.
     """
     if not name.strip() or not base_model.strip():
         raise InvalidError("Give the run a name and a base model.")
@@ -40,7 +41,7 @@ def create(session: Session, *, name: str, base_model: str, hparams: RunHParams,
     run = Run(name=name.strip(), base_model=base_model.strip(), hparams=hparams.model_dump(mode="json"))
     session.add(run)
     session.flush()
-    session.add(Guideline(run_id=run.id, version=1, text=hparams.task.question))
+    guidelines.publish(session, run.id, None, _guideline(hparams))
     audit.record(session, actor_id, "run.created", run_id=run.id, name=run.name, base_model=run.base_model)
     jobs.wake_run(session, run.id)
     session.flush()
@@ -113,6 +114,11 @@ def _change(session: Session, run_id: UUID, phase: Phase, actor_id: UUID | None,
     jobs.wake_run(session, run_id)
     session.flush()
     return run
+
+
+def _guideline(hparams: RunHParams) -> str:
+    name = hparams.labeling.guideline
+    return hparams.task.question if name is None else guidelines.shipped(name)
 
 
 def _check_prompts(session: Session, prompt_set: str) -> None:

@@ -1,6 +1,6 @@
 """Samples: what a policy writes after a query, kept only when it ends in time.
 
-People see valid samples alone: each prompt is continued until four samples are valid, then cut after the terminator.
+People see valid samples alone: each prompt is continued until enough samples are valid, then cut after the terminator.
 Source: Ziegler et al. 2019, sections 2.3 and 3.1.2.
 """
 
@@ -16,7 +16,6 @@ from torch import Tensor
 from app.hparams import TaskHParams
 from workers.rlhf.masks import truncate
 
-PER_PROMPT = 4
 MAX_DRAWS = 16
 """Most samples of one prompt in one round."""
 MAX_ROWS = 64
@@ -195,17 +194,19 @@ class Sampler:
 
 
 def sample_comparisons(
-    sampler: Sampler, queries: Tensor, query_mask: Tensor, *, seed: int, per_prompt: int = PER_PROMPT
+    sampler: Sampler, queries: Tensor, query_mask: Tensor, *, seed: int, per_prompt: int | None = None
 ) -> list[SampledPrompt]:
     """Sample each query until `per_prompt` samples are valid and their texts differ.
 
     Args:
         queries, query_mask: (p, q) int64 and bool, left-padded.
         seed: the same seed, queries and weights give the same samples.
+        per_prompt: the task's `samples_per_comparison` where nothing is said.
     Returns: the finished prompts in their order. A prompt is given up after `max_sampling_rounds` times `per_prompt`
         samples; equal texts are let through only then.
     """
     generator = torch.Generator(device=queries.device).manual_seed(seed)
+    per_prompt = per_prompt or sampler.task.samples_per_comparison
     collected = [_Collected(wanted=per_prompt) for _ in range(len(queries))]
     limit = sampler.task.max_sampling_rounds * per_prompt
     seen: list[bool] = []

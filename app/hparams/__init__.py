@@ -6,6 +6,7 @@ Standard library and pydantic only, so that forms, the API and the trainers read
 
 from app.hparams.base import HParams
 from app.hparams.changes import parse_changes, planned
+from app.hparams.labeling import LabelingHParams
 from app.hparams.ppo import GuardHParams, PPOHParams
 from app.hparams.presets import PRESETS, preset
 from app.hparams.reward import MIDDLE_MEANS, PAPER_HEAD, PROBE_HEADS, Pooling, Readout, RewardHead, RewardHParams
@@ -21,6 +22,7 @@ __all__ = [
     "PROBE_HEADS",
     "GuardHParams",
     "HParams",
+    "LabelingHParams",
     "PPOHParams",
     "Pooling",
     "Readout",

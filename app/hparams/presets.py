@@ -3,6 +3,7 @@
 Sources: Ziegler et al. 2019 (sections 2 and 3) and the released configurations; see `docs/presets.md`.
 """
 
+from app.hparams.labeling import LabelingHParams
 from app.hparams.ppo import PPOHParams
 from app.hparams.reward import PROBE_HEADS, RewardHParams
 from app.hparams.run import RunHParams
@@ -29,6 +30,11 @@ PAPER_STYLE_EPISODES, PAPER_SUMMARY_EPISODES = 1024 * 1954, 512 * 3907
 RELEASED_STYLE_EPISODES, RELEASED_SUMMARY_EPISODES = 512 * 1954, 32 * 31_250
 
 
+def _told(name: str) -> LabelingHParams:
+    """The guideline of the task, which is the first word of a preset's name."""
+    return LabelingHParams(guideline=name.split("-")[0])
+
+
 def _paper_style(name: str, task: TaskHParams, kl_target: float) -> RunHParams:
     return RunHParams(
         preset=name,
@@ -36,6 +42,7 @@ def _paper_style(name: str, task: TaskHParams, kl_target: float) -> RunHParams:
         reward=RewardHParams(),
         ppo=PPOHParams(episodes=PAPER_STYLE_EPISODES, kl_target=kl_target),
         schedule=ScheduleHParams(),
+        labeling=_told(name),
     )
 
 
@@ -47,6 +54,7 @@ def _released_style(name: str, task: TaskHParams) -> RunHParams:
         reward=RewardHParams(learning_rate=5e-5, batch=32, normalization_samples=512, query="raw"),
         ppo=PPOHParams(episodes=RELEASED_STYLE_EPISODES, batch=512, learning_rate=1e-5, query_seed=0),
         schedule=_offline(4_992),
+        labeling=_told(name),
     )
 
 
@@ -64,6 +72,7 @@ def _paper_summary(name: str, task: TaskHParams, kl_coef: float) -> RunHParams:
             whiten_rewards=False,
         ),
         schedule=ScheduleHParams(initial_labels=6_000, total_labels=60_000),
+        labeling=_told(name),
     )
 
 
@@ -84,6 +93,7 @@ def _released_summary(name: str, task: TaskHParams, kl_coef: float) -> RunHParam
             query_seed=0,
         ),
         schedule=_offline(46_000),
+        labeling=_told(name),
     )
 
 
@@ -114,7 +124,24 @@ def _small(name: str, question: str) -> RunHParams:
             outstanding=32,
             promote_episodes=320,
         ),
+        labeling=_told(name),
     )
+
+
+def _pairs(name: str, base: RunHParams) -> RunHParams:
+    """The same, but people compare two samples and say how much better the better one is."""
+    return base.model_copy(
+        update={
+            "preset": name,
+            "task": base.task.model_copy(update={"samples_per_comparison": 2, "question": _of_two(base.task.question)}),
+            "labeling": base.labeling.model_copy(update={"strength": True}),
+            "reward": base.reward.model_copy(update={"tie_labels": "even"}),  # the middle of the scale
+        }
+    )
+
+
+def _of_two(question: str) -> str:
+    return question.replace("the most positive and happy", "more positive and happy")
 
 
 _ALL = (
@@ -128,6 +155,7 @@ _ALL = (
     _released_summary("cnndm-124m", CNNDM, kl_coef=0.01),
     _small("sentiment-small", SENTIMENT.question),
     _small("descriptiveness-small", DESCRIPTIVENESS.question),
+    _pairs("sentiment-pairs-small", _small("sentiment-small", SENTIMENT.question)),
 )
 PRESETS: dict[str, RunHParams] = {one.preset: one for one in _ALL}
 

@@ -1,10 +1,11 @@
 """Everything that decides what a run computes."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.hparams.base import HParams
+from app.hparams.labeling import LabelingHParams
 from app.hparams.ppo import PPOHParams
 from app.hparams.reward import RewardHParams
 from app.hparams.schedule import ScheduleHParams
@@ -19,6 +20,13 @@ class RunHParams(HParams):
     reward: RewardHParams
     ppo: PPOHParams
     schedule: ScheduleHParams
+    labeling: LabelingHParams = LabelingHParams()
     prompt_set: str = "stories"
     """Name of the imported prompts."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _strength_is_of_pairs(self) -> Self:
+        if self.labeling.strength and self.task.samples_per_comparison != 2:
+            raise ValueError("labeling.strength is of pairs: set task.samples_per_comparison to 2, or leave it out")
+        return self

@@ -39,7 +39,9 @@ class TaskHParams(HParams):
     invalid_score: float = -1.0
     """Replaces the reward model's score where no terminator was found."""
     max_sampling_rounds: Positive = 16
-    """Rejection sampling gives a prompt up after this many rounds of `4` samples."""
+    """Rejection sampling gives a prompt up after this many rounds of `samples_per_comparison` samples."""
+    samples_per_comparison: Annotated[int, Field(ge=2, le=9)] = 4
+    """People pick the best of so many; 2 asks for pairs. Nine at most: each has a number key."""
 
     @property
     def ends(self) -> bool:

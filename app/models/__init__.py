@@ -1,6 +1,6 @@
 """The tables, one noun per file."""
 
-from app.kinds import Split, Verdict
+from app.kinds import Question, Split, Verdict
 from app.models.account import Account, ApiToken, Invite, Role, WebSession
 from app.models.andon import Andon
 from app.models.assignment import Assignment, AssignmentState
@@ -9,17 +9,20 @@ from app.models.base import Base
 from app.models.checkpoint import Checkpoint, CheckpointKind
 from app.models.comparison import Comparison, ComparisonSample, ComparisonState, Purpose
 from app.models.evaluation import Evaluation
-from app.models.guideline import Guideline
+from app.models.gold import Gold
+from app.models.guideline import Acknowledgement, Guideline
 from app.models.job import Job, JobState
-from app.models.label import Label
+from app.models.label import Label, LabelAnswer
 from app.models.label_set import LabelSet, LabelSetItem
 from app.models.metric import Metric
+from app.models.practice import PracticeAnswer, PracticeItem
 from app.models.prompt import Prompt
 from app.models.run import Phase, Run
 from app.models.sample import Sample, SamplePurpose, SampleScore
 
 __all__ = [
     "Account",
+    "Acknowledgement",
     "Andon",
     "ApiToken",
     "Assignment",
@@ -32,17 +35,22 @@ __all__ = [
     "ComparisonSample",
     "ComparisonState",
     "Evaluation",
+    "Gold",
     "Guideline",
     "Invite",
     "Job",
     "JobState",
     "Label",
+    "LabelAnswer",
     "LabelSet",
     "LabelSetItem",
     "Metric",
     "Phase",
+    "PracticeAnswer",
+    "PracticeItem",
     "Prompt",
     "Purpose",
+    "Question",
     "Role",
     "Run",
     "Sample",

@@ -1,4 +1,4 @@
-"""Comparisons: four samples of one prompt, the question put to a person."""
+"""Comparisons: samples of one prompt, the question put to a person."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -35,7 +35,7 @@ class ComparisonState(StrEnum):
 
 
 class Comparison(Keyed, Dated, Base):
-    """Four samples of one prompt."""
+    """As many samples of one prompt as the run's task compares."""
 
     __tablename__ = "comparison"
     __table_args__ = (Index("ix_comparison_run_id_state", "run_id", "state", "promotion", "created_at"),)

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kinds import Verdict
+from app.kinds import Question, Verdict
 from app.models.base import Base, Dated, Keyed, enum_column
 
 
@@ -34,4 +34,18 @@ class Label(Keyed, Dated, Base):
     """From shown to answered, by the client's clock."""
     reason: Mapped[str | None]
     strength: Mapped[int | None]
+    """Pairs alone: how much better the chosen one is, 1 to `MOST_STRENGTH`."""
     guideline_id: Mapped[UUID | None] = mapped_column(ForeignKey("guideline.id", ondelete="RESTRICT"))
+
+
+class LabelAnswer(Base):
+    """What else a labeler said with a label, one row per question of the run that they answered."""
+
+    __tablename__ = "label_answer"
+    __table_args__ = (CheckConstraint("(rating is null) <> (text is null)", name="rating_or_text"),)
+
+    label_id: Mapped[UUID] = mapped_column(ForeignKey("label.id", ondelete="CASCADE"), primary_key=True)
+    question: Mapped[Question] = mapped_column(enum_column(Question), primary_key=True)
+    rating: Mapped[int | None]
+    """Axes: of the chosen sample, 1 to `MOST_RATING`."""
+    text: Mapped[str | None]

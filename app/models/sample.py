@@ -43,7 +43,7 @@ class Sample(Keyed, Dated, Base):
     seed: Mapped[int] = mapped_column(BigInteger)
     """Seed of the batch's generator; with the job's prompts it makes the same samples again."""
     rejected: Mapped[int] = mapped_column(default=0)
-    """Invalid samples of this prompt thrown away before its four were found."""
+    """Invalid samples of this prompt thrown away before enough valid ones were found."""
 
 
 class SampleScore(Dated, Base):

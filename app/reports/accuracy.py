@@ -21,7 +21,7 @@ class Accuracy:
     right: int
     n: int
     low: float
-    """Ends of the 95 % Wilson interval of right / n; chance is 1/4 for four samples."""
+    """Ends of the 95 % Wilson interval of right / n; chance is 1/k for k samples."""
     high: float
 
     @property

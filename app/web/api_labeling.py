@@ -57,7 +57,17 @@ def answer(
         milliseconds=body.milliseconds,
         reason=body.reason,
         strength=body.strength,
+        answers=body.answers,
     )
+    return LabelOut(label=recorded.label_id, revision=recorded.revision)
+
+
+@router.post("/labels/{label_id}/revisions")
+def revise(
+    label_id: UUID, body: Answer, idempotency_key: IdempotencyKey, me: AccountDep, session: SessionDep
+) -> LabelOut:
+    """Change your answer, by a new revision; the label must be your newest answer to its comparison."""
+    recorded = labeling.revise(session, me.id, label_id, body.said(), key=idempotency_key)
     return LabelOut(label=recorded.label_id, revision=recorded.revision)
 
 

@@ -7,9 +7,10 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import labeling, reports
+from app.answers import Said
 from app.kinds import JobKind
 from app.leasing import MOST_LEASES
-from app.models import Andon, Job, JobState, Phase, Run, Verdict
+from app.models import Andon, Job, JobState, Phase, Question, Run, Verdict
 
 Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
 """What people type: PostgreSQL stores no NUL."""
@@ -164,8 +165,15 @@ class Answer(Body):
     choice: UUID | None = None
     """The chosen sample's id, if and only if the verdict is `best`."""
     reason: Text | None = None
-    strength: Annotated[int, Field(ge=1, le=10)] | None = None
+    strength: Annotated[int, Field(ge=1, le=9)] | None = None
+    """How much better the chosen one of a pair is, 1 to 4, where the run asks for it; elsewhere kept and not used."""
     milliseconds: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    answers: dict[Question, int | str] = {}
+    """To the run's questions: a rating from 1 to 7 for an axis, words for the others."""
+
+    def said(self) -> Said:
+        """As the use case takes it."""
+        return Said(**dict(self))
 
 
 class LabelOut(BaseModel):

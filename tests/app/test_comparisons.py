@@ -1,5 +1,7 @@
 """The supply of comparisons: what counts, how much is wanted, what is retired."""
 
+from uuid import UUID
+
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
@@ -45,7 +47,7 @@ class TestCreate:
         prompt = make_prompt(session)
         samples = [make_sample(session, run, prompt).id for _ in range(count)]
         assert run.serving_id
-        with pytest.raises(InvalidError, match="4 different"):
+        with pytest.raises(InvalidError, match="takes 4 different"):
             comparisons.create(
                 session,
                 run=run,
@@ -54,6 +56,21 @@ class TestCreate:
                 policy_id=run.serving_id,
                 purpose=Purpose.TRAIN,
             )
+
+    def test_as_many_as_the_task_compares(self, session: Session) -> None:
+        run = make_run(session, preset="sentiment-pairs-small")
+        prompt, policy = make_prompt(session), run.serving_id
+        assert policy
+
+        def create(samples: list[UUID]) -> None:
+            comparisons.create(
+                session, run=run, prompt_id=prompt.id, sample_ids=samples, policy_id=policy, purpose=Purpose.TRAIN
+            )
+
+        three = [make_sample(session, run, prompt).id for _ in range(3)]
+        create(three[:2])
+        with pytest.raises(InvalidError, match="takes 2 different"):
+            create(three)
 
 
 class TestReadyCount:

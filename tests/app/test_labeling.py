@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app import jobs, labeling
 from app.errors import ConflictError, InvalidError, NotFoundError
-from app.labeling import Lease, Recorded
+from app.labeling import Lease, Recorded, Said
 from app.models import (
     Account,
     Assignment,
@@ -325,6 +325,44 @@ class TestUndo:
         label = best(session, ada, lease(session, ada, run)[0])
         with pytest.raises(NotFoundError):
             undo(session, bob, label)
+
+
+class TestRevise:
+    def test_writes_a_further_revision_and_keeps_the_first(self, session: Session, run: Run, ada: Account) -> None:
+        make_comparison(session, run)
+        got = lease(session, ada, run)[0]
+        first = best(session, ada, got)
+        other = Said(verdict=Verdict.BEST, choice=got.samples[3][0])
+        changed = labeling.revise(session, ada.id, first.label_id, other, key="change")
+        assert labeling.revise(session, ada.id, first.label_id, other, key="change") == changed
+        assert revisions(session, got.comparison_id) == [(1, "best"), (2, "best")]
+        assert session.get_one(Label, changed.label_id).chosen_sample_id == got.samples[3][0]
+        assert count_training(session, run.id) == 1
+        assert lease(session, ada, run) == []
+
+    def test_a_skip_reopens_what_was_answered_and_an_answer_closes_it_again(
+        self, session: Session, run: Run, ada: Account
+    ) -> None:
+        make_comparison(session, run)
+        got = lease(session, ada, run)[0]
+        skip = labeling.revise(
+            session, ada.id, best(session, ada, got).label_id, Said(verdict=Verdict.SKIP, choice=None), key="skip"
+        )
+        assert state(session, got.comparison_id) == ComparisonState.READY
+        labeling.revise(session, ada.id, skip.label_id, Said(verdict=Verdict.TIE, choice=None), key="tie")
+        assert state(session, got.comparison_id) == ComparisonState.LABELED
+
+    def test_only_ones_own_newest_answer(self, session: Session, run: Run, ada: Account, bob: Account) -> None:
+        make_comparison(session, run)
+        label = best(session, ada, lease(session, ada, run)[0])
+        tie = Said(verdict=Verdict.TIE, choice=None)
+        with pytest.raises(NotFoundError):
+            labeling.revise(session, bob.id, label.label_id, tie, key="k")
+        labeling.revise(session, ada.id, label.label_id, tie, key="k")
+        with pytest.raises(ConflictError, match="changed or taken back"):
+            labeling.revise(session, ada.id, label.label_id, tie, key="k2")
+        with pytest.raises(ConflictError):
+            labeling.revise(session, ada.id, label.label_id, Said(verdict=Verdict.BEST, choice=uuid4()), key="k3")
 
 
 class TestFlag:

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import jobs, prompts, runs
+from app import guidelines, jobs, prompts, runs
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import preset
 from app.kinds import JobKind
@@ -21,7 +21,7 @@ def test_a_new_run_keeps_its_hyperparameters_and_tells_labelers_the_task(session
     assert runs.hparams_of(run) == HPARAMS
     assert (run.name, run.phase) == ("mine", Phase.RUNNING)
     guideline = session.scalars(select(Guideline)).one()
-    assert (guideline.run_id, guideline.version, guideline.text) == (run.id, 1, HPARAMS.task.question)
+    assert (guideline.run_id, guideline.version, guideline.text) == (run.id, 1, guidelines.shipped("sentiment").strip())
     assert session.scalars(select(Audit.action).where(Audit.actor_id == actor.id)).all() == ["run.created"]
     assert jobs.take_messages(session) == [(jobs.ADVANCE_RUN, jobs.Queue.CONTROL, str(run.id))]
     assert list(runs.running(session)) == [run.id]

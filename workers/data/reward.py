@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import reports, runs, usable
 from app.jobs import wake_run
+from app.kinds import MOST_STRENGTH
 from app.models import (
     Checkpoint,
     CheckpointKind,
@@ -48,7 +49,7 @@ def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     verdicts = hparams.reward.used_verdicts
     labels = session.scalars(usable.usable_labels(run.id, verdicts)).all()
     training = {label.id for label in session.scalars(usable.training_labels(run.id, verdicts))}
-    compared = _comparisons(session, labels)
+    compared = _comparisons(session, labels, hparams.labeling.strength)
     in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
     prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))
     return RewardPlan(
@@ -88,7 +89,7 @@ def record_reward_model(
     wake_run(session, run.id)
 
 
-def _comparisons(session: Session, labels: Iterable[Label]) -> list[tuple[LabeledComparison, Split]]:
+def _comparisons(session: Session, labels: Iterable[Label], strength: bool) -> list[tuple[LabeledComparison, Split]]:
     by_comparison = {label.comparison_id: label for label in labels}
     rows = session.execute(
         select(Comparison.id, Prompt, Sample)
@@ -101,21 +102,27 @@ def _comparisons(session: Session, labels: Iterable[Label]) -> list[tuple[Labele
     grouped: dict[UUID, list[tuple[Prompt, Sample]]] = defaultdict(list)
     for comparison_id, prompt, sample in rows:
         grouped[comparison_id].append((prompt, sample))
-    return [_labeled(by_comparison[key], found) for key, found in grouped.items()]
+    return [_labeled(by_comparison[key], found, strength) for key, found in grouped.items()]
 
 
-def _labeled(label: Label, found: list[tuple[Prompt, Sample]]) -> tuple[LabeledComparison, Split]:
+def _labeled(label: Label, found: list[tuple[Prompt, Sample]], strength: bool) -> tuple[LabeledComparison, Split]:
     prompt = found[0][0]
     sample_ids = tuple(sample.id for _, sample in found)
     chosen, k = label.chosen_sample_id, len(sample_ids)
+    sureness = _sureness(label) if strength else 1.0
     return LabeledComparison(
         label_id=label.id,
         prompt_id=prompt.id,
         prompt=prompt.text,
         sample_ids=sample_ids,
         responses=tuple(tuple(sample.token_ids[: sample.kept_tokens]) for _, sample in found),
-        target=even(k) if chosen is None else picked(sample_ids.index(chosen), k),
+        target=even(k) if chosen is None else picked(sample_ids.index(chosen), k, sureness),
     ), prompt.split
+
+
+def _sureness(label: Label) -> float:
+    """How far its strength leads away from the tie, in (0, 1]; a label without one is sure."""
+    return 1.0 if label.strength is None else label.strength / MOST_STRENGTH
 
 
 def _metrics(session: Session, run_id: UUID, report: Mapping[str, Any]) -> dict[str, float | Estimate]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from app.hparams import (
     PRESETS,
     GuardHParams,
+    LabelingHParams,
     PPOHParams,
     Readout,
     RewardHead,
@@ -22,14 +23,15 @@ from app.hparams.supervised import SupervisedHParams
 
 PAGE = (Path(__file__).parents[3] / "docs" / "presets.md").read_text()
 SECTIONS: dict[str, tuple[str, type[BaseModel], set[str]]] = {
-    "## Run": ("", RunHParams, {"preset", "task", "reward", "ppo", "schedule"}),
+    "## Run": ("", RunHParams, {"preset", "task", "reward", "ppo", "schedule", "labeling"}),
     "## Task": ("task", TaskHParams, set()),
     "## Reward model": ("reward", RewardHParams, set()),
     "## PPO": ("ppo", PPOHParams, {"guards"}),
     "### Guards": ("ppo.guards", GuardHParams, set()),
     "## Schedule": ("schedule", ScheduleHParams, set()),
+    "## Labeling": ("labeling", LabelingHParams, set()),
 }
-IN_WORDS = {"question", "heads"}
+IN_WORDS = {"question", "heads", "questions"}
 WORDS: dict[str, object] = {"none": None, "yes": True, "no": False, "true": True, "false": False, "empty": ""}
 Row = tuple[str, dict[str, str]]
 """A field and its cells by the heading of their column."""

@@ -21,7 +21,9 @@ def small_with(**reward: str) -> RunHParams:
     return SMALL.model_copy(update={"reward": SMALL.reward.model_copy(update=reward)})
 
 
-def answer(session: Session, comparison: Comparison, verdict: Verdict, slot: int | None = None) -> None:
+def answer(
+    session: Session, comparison: Comparison, verdict: Verdict, slot: int | None = None, strength: int | None = None
+) -> None:
     """A new person's label."""
     person: Account = make_account(session)
     of_it = select(ComparisonSample.sample_id).where(ComparisonSample.comparison_id == comparison.id)
@@ -35,7 +37,7 @@ def answer(session: Session, comparison: Comparison, verdict: Verdict, slot: int
     session.add(lent)
     session.flush()
     choice = None if slot is None else samples[slot]
-    labeling.record(session, person.id, comparison.id, verdict=verdict, choice=choice, key="k")
+    labeling.record(session, person.id, comparison.id, verdict=verdict, choice=choice, key="k", strength=strength)
 
 
 def planned(session: Session, run: Run) -> RewardPlan:
@@ -62,6 +64,24 @@ def test_the_plan_holds_what_the_run_uses(
     made = planned(session, run)
     assert {one.prompt: one.target for one in made.train} == targets
     assert plan.read_state(session, run).training_labels == len(targets)
+
+
+@pytest.mark.parametrize(
+    ("strength", "target"), [(1, (0.375, 0.625)), (2, (0.25, 0.75)), (4, (0.0, 1.0)), (None, (0.0, 1.0))]
+)
+def test_the_strength_of_a_pair_makes_its_target_soft(
+    session: Session, strength: int | None, target: tuple[float, ...]
+) -> None:
+    run = make_run(session, preset="sentiment-pairs-small")
+    answer(session, make_comparison(session, run, texts=("a", "b")), Verdict.BEST, 1, strength)
+    answer(session, make_comparison(session, run, texts=("a", "b")), Verdict.TIE)
+    assert sorted(one.target for one in planned(session, run).train) == sorted([target, (0.5, 0.5)])
+
+
+def test_a_strength_that_nobody_asked_for_changes_nothing(session: Session) -> None:
+    run = make_run(session)
+    answer(session, make_comparison(session, run), Verdict.BEST, 1, strength=1)
+    assert planned(session, run).train[0].target == (0.0, 1.0, 0.0, 0.0)
 
 
 def test_calibration_and_disagreement_become_curves(session: Session) -> None:
