@@ -7,9 +7,9 @@ same state: the caller allows one job of a kind in flight per run, and this modu
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from app.hparams import RunHParams, ScheduleHParams
+from app.hparams import RunHParams
 from app.kinds import JobKind
-from workers.rlhf.schedule import episodes_allowed, labels_required, reward_training_points
+from workers.schedules import Schedule, schedule_of
 
 SAMPLE_CHUNK = 16
 """Comparisons per sampling job, so that one stays well under a minute on a small CPU."""
@@ -32,10 +32,12 @@ class RunState:
     training_labels: int
     """Usable labels that train."""
     reward_labels: int | None
-    """Size of the newest reward model's label set; None before the first."""
+    """Labels that were in when the newest reward model was asked for; None before the first. Labels that were taken
+    back since do not make another training due."""
+    reward_episodes: int
+    """Episodes of the run when the newest reward model was fitted; 0 before the first."""
     episodes: int
-    fresh_ready: int
-    """Comparisons ready for a labeler and less than two promotions old."""
+    """PPO episodes done."""
     open_training: int
     """Unlabeled comparisons that would train, lent or not."""
     supply_target: int
@@ -89,35 +91,21 @@ def next_actions(state: RunState, hparams: RunHParams) -> list[Action]:
     """What to start now, most urgent first; empty while the run waits for people or for jobs in flight."""
     if not state.has_reference:
         return list(_start(state, JobKind.IMPORT_MODEL))
+    schedule = schedule_of(hparams)
     return [
         *_judge(state, hparams),
-        *_sample(state, hparams.schedule, hparams.ppo.episodes),
+        *_sample(state, schedule),
         *_score(state),
-        *_train_reward(state, hparams.schedule),
-        *_train_policy(state, hparams),
+        *_train_reward(state, schedule),
+        *_train_policy(state, schedule),
         *_showcase(state),
         *_finish(state, hparams),
     ]
 
 
 def required_now(state: RunState, hparams: RunHParams) -> int:
-    """Labels the next PPO update waits for: l(episodes) of the schedule."""
-    return _required(state.episodes, hparams.schedule, hparams.ppo.episodes)
-
-
-def updates_allowed(state: RunState, hparams: RunHParams) -> int:
-    """PPO updates that may run before more labels are needed."""
-    schedule, ppo = hparams.schedule, hparams.ppo
-    if state.episodes >= ppo.episodes:
-        return 0
-    allowed = episodes_allowed(
-        state.training_labels,
-        initial=schedule.initial_labels,
-        total=schedule.total_labels,
-        total_episodes=ppo.episodes,
-    )
-    startable = allowed // ppo.batch + 1 if allowed >= 0 else 0  # an update starts at any episode up to `allowed`
-    return max(0, min(startable, ppo.updates) - state.episodes // ppo.batch)
+    """Labels the next PPO update waits for."""
+    return schedule_of(hparams).required(state)
 
 
 def waiting_for(state: RunState, hparams: RunHParams) -> str | None:
@@ -131,13 +119,9 @@ def waiting_for(state: RunState, hparams: RunHParams) -> str | None:
     missing = required_now(state, hparams) - state.training_labels
     if missing > 0:
         return f"{missing} more label{'s' if missing > 1 else ''}"
-    return "its first reward model" if state.reward_labels is None else None
-
-
-def _required(episode: int, schedule: ScheduleHParams, total_episodes: int) -> int:
-    return labels_required(
-        episode, initial=schedule.initial_labels, total=schedule.total_labels, total_episodes=total_episodes
-    )
+    if schedule_of(hparams).updates_allowed(state) > 0:
+        return None
+    return "its first reward model" if state.reward_labels is None else "a reward model on all labels"
 
 
 def _start(state: RunState, kind: JobKind, **args: int | str) -> Iterator[Start]:
@@ -158,16 +142,14 @@ def _judge(state: RunState, hparams: RunHParams) -> Iterator[Promote | Hold]:
         yield Promote()
 
 
-def _sample(state: RunState, schedule: ScheduleHParams, total_episodes: int) -> Iterator[Start]:
-    """Fill the queue up to the supply target, but ask for no more labels than the schedule and its margin."""
-    required = _required(state.episodes, schedule, total_episodes)
-    limit = min(schedule.total_labels, required + schedule.outstanding)
-    room = limit - state.training_labels - state.open_training
-    wanted = min(state.supply_target - state.fresh_ready, room, SAMPLE_CHUNK)
-    # A few samples take a worker almost as long as many, so a job waits until it is worth it or labels depend on it.
-    due = state.training_labels + state.open_training < max(required, 1) or limit == schedule.total_labels
-    if wanted >= SAMPLE_CHUNK // 2 or (wanted > 0 and due):
-        yield from _start(state, JobKind.SAMPLE, count=wanted)
+def _sample(state: RunState, schedule: Schedule) -> Iterator[Start]:
+    """Ask for another batch whenever fewer labels are in or asked for than the schedule wants by now."""
+    requested = state.training_labels + state.open_training
+    # A policy that waits to be judged writes the next batch, if all of it is one policy's; a stopped line keeps to the
+    # approved one.
+    waits = schedule.one_policy_per_batch and state.candidate is not None and not state.stopped_line
+    if requested < schedule.asked(state, state.supply_target) and not waits:
+        yield from _start(state, JobKind.SAMPLE, count=min(SAMPLE_CHUNK, schedule.limit(state) - requested))
 
 
 def _score(state: RunState) -> Iterator[Start]:
@@ -175,16 +157,14 @@ def _score(state: RunState) -> Iterator[Start]:
         yield from _start(state, JobKind.SCORE)
 
 
-def _train_reward(state: RunState, schedule: ScheduleHParams) -> Iterator[Start]:
-    points = reward_training_points(schedule.initial_labels, schedule.total_labels, schedule.reward_trainings)
-    seen = -1 if state.reward_labels is None else state.reward_labels
-    if any(seen < point <= state.training_labels for point in points):
-        yield from _start(state, JobKind.TRAIN_REWARD)
+def _train_reward(state: RunState, schedule: Schedule) -> Iterator[Start]:
+    if schedule.reward_due(state):
+        yield from _start(state, JobKind.TRAIN_REWARD, labels=state.training_labels)
 
 
-def _train_policy(state: RunState, hparams: RunHParams) -> Iterator[Start]:
-    allowed = updates_allowed(state, hparams)
-    if state.reward_labels is not None and not state.stopped_line and allowed > 0:
+def _train_policy(state: RunState, schedule: Schedule) -> Iterator[Start]:
+    allowed = schedule.updates_allowed(state)
+    if not state.stopped_line and allowed > 0:
         yield from _start(state, JobKind.TRAIN_POLICY, updates=allowed)
 
 

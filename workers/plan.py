@@ -46,32 +46,36 @@ def advance(session: Session, run_id: UUID) -> list[loop.Action]:
     run.labels_usable = state.training_labels
     run.labels_required = loop.required_now(state, hparams)
     run.waiting_for = loop.waiting_for(state, hparams)
-    _note(session, run, state)
+    _note(session, run)
     actions = loop.next_actions(state, hparams)
     for action in actions:
         apply(session, run, action)
     return actions
 
 
-def _note(session: Session, run: Run, state: loop.RunState) -> None:
+def _note(session: Session, run: Run) -> None:
     """Queue and schedule over time, by seconds since the run was created; looks within one interval overwrite."""
     age = session.scalar(select(func.extract("epoch", func.clock_timestamp() - Run.created_at)).where(Run.id == run.id))
     step = int(age or 0) // NOTE_SECONDS * NOTE_SECONDS
-    stats = {"queue/ready": float(state.fresh_ready), "labels/required": float(run.labels_required)}
+    stats = {
+        "queue/ready": float(comparisons.ready_count(session, run.id)),
+        "labels/required": float(run.labels_required),
+    }
     tracking.record(session, run.id, step, stats)
 
 
 def read_state(session: Session, run: Run) -> loop.RunState:
     """What `loop.next_actions` wants to know of a run."""
     used = RunHParams.model_validate(run.hparams).reward.used_verdicts
+    reward_labels, reward_episodes = _reward_model(session, run)
     return loop.RunState(
         has_reference=run.reference_id is not None,
         stopped_line=andon.pulled(session, run.id) is not None,
         busy=_busy(session, run.id),
         training_labels=usable.count_training(session, run.id, used),
-        reward_labels=_reward_labels(session, run),
+        reward_labels=reward_labels,
+        reward_episodes=reward_episodes,
         episodes=run.episodes,
-        fresh_ready=comparisons.ready_count(session, run.id),
         open_training=comparisons.open_count(session, run.id, trainable=True),
         supply_target=comparisons.supply_target(session, run.id),
         unscored=_unscored(session, run),
@@ -112,12 +116,15 @@ def _busy(session: Session, run_id: UUID) -> frozenset[JobKind]:
     return frozenset(session.scalars(unfinished.distinct()))
 
 
-def _reward_labels(session: Session, run: Run) -> int | None:
-    return session.scalar(
-        select(LabelSet.size)
-        .join(Checkpoint, Checkpoint.label_set_id == LabelSet.id)
-        .where(Checkpoint.id == run.reward_model_id)
-    )
+def _reward_model(session: Session, run: Run) -> tuple[int | None, int]:
+    """Labels when the newest one was asked for, or those it was fitted on if more; the run's episodes by then."""
+    newest = select(LabelSet.size, Checkpoint.episodes).join(LabelSet, Checkpoint.label_set_id == LabelSet.id)
+    found = session.execute(newest.where(Checkpoint.id == run.reward_model_id)).one_or_none()
+    if found is None:
+        return None, 0
+    trainings = (Job.run_id == run.id, Job.kind == JobKind.TRAIN_REWARD, Job.state == JobState.DONE)
+    asked = session.scalar(select(func.max(Job.args["labels"].as_integer())).where(*trainings))
+    return max(found.size, asked or 0), found.episodes
 
 
 def _unscored(session: Session, run: Run) -> bool:

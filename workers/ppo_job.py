@@ -9,6 +9,7 @@ from workers.plans import PPOPlan, PPOResult
 from workers.ppo_trainer import PPOTrainer
 from workers.query_order import order_seed, query_order
 from workers.rlhf.types import QueryBatch
+from workers.schedules import schedule_of
 from workers.workshop import Workshop
 
 JOB_SECONDS = 60.0
@@ -46,9 +47,7 @@ def run(
 
 def publish_due(plan: PPOPlan, update: int) -> bool:
     """Whether a policy should be published after so many updates."""
-    episodes = update * plan.hparams.ppo.batch
-    finished = update == plan.hparams.ppo.updates
-    return finished or episodes - plan.published_episodes >= plan.hparams.schedule.promote_episodes
+    return schedule_of(plan.hparams).publish_due(update, published_episodes=plan.published_episodes)
 
 
 def _update(workshop: Workshop, plan: PPOPlan, trainer: PPOTrainer) -> dict[str, float]:

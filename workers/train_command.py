@@ -118,7 +118,7 @@ def _begun(folder: Path) -> bool:
 def _changes(words: list[str], labels: int | None, episodes: int | None, seed: int | None) -> dict[str, Any]:
     changes = parse_changes(words)
     if labels is not None:
-        offline = {"initial_labels": labels, "total_labels": labels, "reward_trainings": 1}
+        offline = {"kind": "offline", "initial_labels": labels, "total_labels": labels, "reward_trainings": 1}
         changes["schedule"] = changes.get("schedule", {}) | offline
     if episodes is not None:
         changes["ppo"] = changes.get("ppo", {}) | {"episodes": episodes}

@@ -98,7 +98,7 @@ def _released_summary(name: str, task: TaskHParams, kl_coef: float) -> RunHParam
 
 
 def _offline(labels: int) -> ScheduleHParams:
-    return ScheduleHParams(initial_labels=labels, total_labels=labels, reward_trainings=1)
+    return ScheduleHParams(kind="offline", initial_labels=labels, total_labels=labels, reward_trainings=1)
 
 
 def _small(name: str, question: str) -> RunHParams:

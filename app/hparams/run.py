@@ -30,3 +30,10 @@ class RunHParams(HParams):
         if self.labeling.strength and self.task.samples_per_comparison != 2:
             raise ValueError("labeling.strength is of pairs: set task.samples_per_comparison to 2, or leave it out")
         return self
+
+    @model_validator(mode="after")
+    def _rounds_have_updates(self) -> Self:
+        rounds, updates = self.schedule.reward_trainings, self.ppo.updates
+        if self.schedule.kind == "batched" and rounds > updates:
+            raise ValueError(f"{rounds} rounds need as many updates, not {updates}: lower schedule.reward_trainings")
+        return self

@@ -8,20 +8,23 @@ from app.hparams.base import Fraction, HParams, Positive
 
 
 class ScheduleHParams(HParams):
-    """Label collection. With `initial_labels` equal to `total_labels` and one reward training it is offline."""
+    """Label collection."""
 
-    kind: Literal["online"] = "online"
+    kind: Literal["online", "batched", "offline"] = "online"
+    """`online`: people label while PPO runs; `batched`: rounds of collecting, training the reward model, and PPO;
+    `offline`: one such round."""
     initial_labels: Positive = 1_000
     """Labels before the first reward model, all on samples of the reference."""
     total_labels: Positive = 5_000
     reward_trainings: Positive = 20
-    """Reward model trainings in all, the first at `initial_labels`."""
+    """Reward model trainings in all, the first at `initial_labels`; in `batched` the number of rounds."""
     outstanding: Positive = 1_000
-    """Labels asked for beyond those the schedule needs now."""
+    """`online`: labels asked for beyond those the schedule needs now; another batch is written whenever fewer are."""
     valid_fraction: Fraction = 0.1
     """Share of comparisons on prompts of the valid split; these train nothing."""
     promote_episodes: Positive = 51_200
-    """Episodes between two promotions of the training policy to the one that writes samples for people."""
+    """`online`: episodes between two promotions of the training policy to the one that writes samples for people.
+    In the other kinds a policy is published at the end of each round."""
 
     @model_validator(mode="after")
     def _initial_within_total(self) -> Self:
@@ -29,4 +32,9 @@ class ScheduleHParams(HParams):
             raise ValueError("initial_labels must not exceed total_labels")
         if self.reward_trainings > self.total_labels - self.initial_labels + 1:
             raise ValueError("reward_trainings must not outnumber the label counts from initial_labels to total_labels")
+        if self.kind == "offline" and (self.initial_labels != self.total_labels or self.reward_trainings != 1):
+            raise ValueError(
+                "offline takes all labels before its one reward training: set initial_labels to total_labels and "
+                "reward_trainings to 1"
+            )
         return self

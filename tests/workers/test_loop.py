@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.hparams import RunHParams, preset
+from app.hparams import RunHParams, planned, preset
 from app.kinds import JobKind
 from workers.loop import (
     Action,
@@ -17,9 +17,9 @@ from workers.loop import (
     RunState,
     Start,
     next_actions,
-    updates_allowed,
     waiting_for,
 )
+from workers.schedules import schedule_of
 
 SMALL = preset("sentiment-small")
 
@@ -29,15 +29,17 @@ NEW = RunState(
     busy=frozenset(),
     training_labels=0,
     reward_labels=None,
+    reward_episodes=0,
     episodes=0,
-    fresh_ready=16,
-    open_training=16,
+    open_training=96,
     supply_target=16,
     unscored=False,
     candidate=None,
     not_shown=None,
 )
 TRAINED = replace(NEW, training_labels=64, reward_labels=64)
+BATCHED = planned("sentiment-small", {"schedule": {"kind": "batched", "total_labels": 256, "reward_trainings": 4}})
+"""Rounds of 64 labels; 125 updates of 32 episodes end them after 31, 62, 93 and 125 updates."""
 
 
 def kinds(actions: list[Action]) -> list[JobKind]:
@@ -54,28 +56,33 @@ def test_a_run_with_full_supply_and_no_labels_waits() -> None:
     assert waiting_for(NEW, SMALL) == "64 more labels"
 
 
-def test_samples_are_made_up_to_the_supply_target() -> None:
-    (start,) = next_actions(replace(NEW, fresh_ready=5, open_training=5), SMALL)
-    assert start == Start(kind=JobKind.SAMPLE, args={"count": 11})
+def sampled(actions: list[Action]) -> list[int | str]:
+    """Counts of the sampling jobs."""
+    return [one.args["count"] for one in actions if isinstance(one, Start) and one.kind is JobKind.SAMPLE]
 
 
-def test_no_more_is_asked_than_the_schedule_needs_and_the_outstanding_margin() -> None:
-    # 64 labels are needed before the first episode, 32 may be outstanding beyond them.
-    lenient = replace(NEW, fresh_ready=0, supply_target=400, training_labels=60, open_training=27)
-    assert next_actions(lenient, SMALL) == [Start(kind=JobKind.SAMPLE, args={"count": 9})]
-    assert JobKind.SAMPLE not in kinds(next_actions(replace(lenient, open_training=36), SMALL))
+def updates_allowed(state: RunState, hparams: RunHParams) -> int:
+    """PPO updates that may run."""
+    return schedule_of(hparams).updates_allowed(state)
 
 
-def test_few_samples_are_made_only_when_labels_depend_on_them() -> None:
-    few = replace(NEW, fresh_ready=13, open_training=60, training_labels=10)
-    assert JobKind.SAMPLE not in kinds(next_actions(few, SMALL))
-    short = replace(few, open_training=50)
-    assert next_actions(short, SMALL) == [Start(kind=JobKind.SAMPLE, args={"count": 3})]
+def test_another_batch_is_asked_for_whenever_fewer_are_requested_than_the_labels_due_and_the_margin() -> None:
+    # 64 labels are due before the first episode, and 32 are kept outstanding beyond them.
+    assert sampled(next_actions(replace(NEW, training_labels=60, open_training=35), SMALL)) == [16]
+    assert sampled(next_actions(replace(NEW, training_labels=60, open_training=36), SMALL)) == []
+    assert sampled(next_actions(replace(NEW, training_labels=0, open_training=95), SMALL)) == [16]
 
 
-def test_the_last_labels_are_asked_for_one_by_one() -> None:
-    last = replace(TRAINED, episodes=3968, training_labels=590, reward_labels=590, open_training=8, fresh_ready=0)
-    assert Start(kind=JobKind.SAMPLE, args={"count": 2}) in next_actions(last, SMALL)
+def test_more_people_get_more_at_hand() -> None:
+    # Five people want 2 x 5 x 4 = 40 ready, more than the margin of 32.
+    assert sampled(next_actions(replace(NEW, supply_target=40, open_training=103), SMALL)) == [16]
+    assert sampled(next_actions(replace(NEW, supply_target=40, open_training=104), SMALL)) == []
+
+
+def test_no_more_is_asked_than_the_labels_of_the_whole_run() -> None:
+    last = replace(TRAINED, episodes=3968, training_labels=590, reward_labels=590, open_training=8)
+    assert sampled(next_actions(last, SMALL)) == [2]
+    assert sampled(next_actions(replace(last, open_training=10), SMALL)) == []
 
 
 def test_the_reward_model_is_trained_at_64_labels_and_not_again_before_the_next_point() -> None:
@@ -105,12 +112,12 @@ def test_offline_all_labels_come_before_the_one_reward_training_and_all_updates_
     assert kinds(next_actions(replace(NEW, training_labels=4_991), offline)) == []
     assert waiting_for(replace(NEW, training_labels=4_991), offline) == "1 more label"
     assert kinds(next_actions(replace(NEW, training_labels=4_992), offline)) == [JobKind.TRAIN_REWARD]
-    trained = replace(NEW, training_labels=4_992, reward_labels=4_992, fresh_ready=0, open_training=0)
+    trained = replace(NEW, training_labels=4_992, reward_labels=4_992, open_training=0)
     assert next_actions(trained, offline) == [Start(kind=JobKind.TRAIN_POLICY, args={"updates": 1954})]
 
 
 def test_no_kind_starts_twice() -> None:
-    eager = replace(TRAINED, episodes=960, training_labels=292, fresh_ready=0, unscored=True, not_shown="x")
+    eager = replace(TRAINED, episodes=960, training_labels=292, open_training=0, unscored=True, not_shown="x")
     started = kinds(next_actions(eager, SMALL))
     assert len(started) == len(set(started)) == 5
     for kind in started:
@@ -122,7 +129,7 @@ def test_the_cord_stops_ppo_and_promotion_but_not_samples_nor_reward_training() 
         TRAINED,
         episodes=960,
         training_labels=292,
-        fresh_ready=0,
+        open_training=0,
         candidate=Candidate(kl=1.0, valid_fraction=1.0),
         stopped_line=True,
     )
@@ -159,3 +166,44 @@ def test_no_allowed_update_starts_before_its_labels_are_in(labels: int, updates:
     for ahead in range(updates_allowed(state, hparams)):
         share = (state.episodes + 32 * ahead) / 4000
         assert labels >= 64 + 536 * (1 - (1 - share) ** 2) - 1e-6
+
+
+def test_batched_collects_trains_and_optimises_in_turn() -> None:
+    first = replace(NEW, open_training=0)
+    assert next_actions(first, BATCHED) == [Start(kind=JobKind.SAMPLE, args={"count": 16})]
+    assert sampled(next_actions(replace(first, training_labels=10, open_training=50), BATCHED)) == [4]
+    assert next_actions(replace(first, training_labels=60, open_training=4), BATCHED) == []
+    assert kinds(next_actions(replace(first, training_labels=64), BATCHED)) == [JobKind.TRAIN_REWARD]
+    fitted = replace(first, training_labels=64, reward_labels=64)
+    assert next_actions(fitted, BATCHED) == [Start(kind=JobKind.TRAIN_POLICY, args={"updates": 31})]
+    assert next_actions(replace(fitted, episodes=30 * 32), BATCHED) == [
+        Start(kind=JobKind.TRAIN_POLICY, args={"updates": 1})
+    ]
+    second = replace(fitted, episodes=31 * 32)
+    assert next_actions(second, BATCHED) == [Start(kind=JobKind.SAMPLE, args={"count": 16})]
+    assert waiting_for(second, BATCHED) == "64 more labels"
+
+
+def test_batched_waits_for_the_judgement_of_the_policy_that_writes_the_next_batch() -> None:
+    candidate = Candidate(kl=6.0, valid_fraction=0.5)
+    ended = replace(NEW, training_labels=64, reward_labels=64, episodes=31 * 32, open_training=0, candidate=candidate)
+    assert next_actions(ended, BATCHED) == [Promote()]
+    assert sampled(next_actions(replace(ended, stopped_line=True), BATCHED)) == [16]  # by the approved policy
+
+
+def test_batched_freezes_the_reward_model_while_the_policy_is_optimised() -> None:
+    more = replace(NEW, training_labels=130, reward_labels=64, episodes=10 * 32, open_training=0)
+    assert kinds(next_actions(more, BATCHED)) == [JobKind.TRAIN_POLICY]
+
+
+def test_batched_trains_a_reward_model_in_each_round_even_when_its_labels_are_in_already() -> None:
+    early = replace(NEW, training_labels=130, reward_labels=130, episodes=31 * 32, open_training=0)
+    assert kinds(next_actions(early, BATCHED)) == [JobKind.TRAIN_REWARD]
+    assert waiting_for(early, BATCHED) == "a reward model on all labels"
+    again = replace(early, reward_episodes=31 * 32)
+    assert kinds(next_actions(again, BATCHED)) == [JobKind.TRAIN_POLICY]
+
+
+def test_batched_goes_on_although_a_label_is_taken_back_during_optimisation() -> None:
+    fewer = replace(NEW, training_labels=60, reward_labels=64, episodes=10 * 32, open_training=0)
+    assert kinds(next_actions(fewer, BATCHED)) == [JobKind.TRAIN_POLICY]

@@ -42,6 +42,8 @@ class Ledger:
     scored: dict[int, int] = field(default_factory=dict)
     """Comparison -> newest reward model that scored it."""
     rewards: list[Rewarded] = field(default_factory=list)
+    reward_episodes: int = 0
+    """Episodes done when the newest reward model was fitted."""
     trainings: list[Trained] = field(default_factory=list)
     policies: list[Published] = field(default_factory=list)
     serving: int | None = None
@@ -118,8 +120,8 @@ class Ledger:
             busy=frozenset(),
             training_labels=len(self.usable(Split.TRAIN)),
             reward_labels=len(self.rewards[-1].labels) if self.rewards else None,
+            reward_episodes=self.reward_episodes,
             episodes=self.episodes,
-            fresh_ready=len(waiting),
             open_training=sum(self.comparisons[n].split is Split.TRAIN for n in waiting),
             supply_target=SUPPLY,
             unscored=any(self.scored.get(n, -1) < newest for n in self.open()),
@@ -168,6 +170,7 @@ class Ledger:
     @_apply.register
     def _(self, event: events.Rewarded) -> None:
         self.rewards.append(event)
+        self.reward_episodes = self.episodes
 
     @_apply.register
     def _(self, event: events.Trained) -> None:
