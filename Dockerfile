@@ -19,7 +19,7 @@ RUN groupadd --gid 10001 prefloop \
  && useradd --uid 10001 --gid prefloop --home-dir /data --create-home prefloop
 COPY constraints.txt /opt/prefloop/
 COPY --from=wheel /wheel /opt/prefloop/wheel
-RUN pip install --constraint /opt/prefloop/constraints.txt /opt/prefloop/wheel/*.whl
+RUN pip install --constraint /opt/prefloop/constraints.txt "$(echo /opt/prefloop/wheel/*.whl)[data]"
 USER prefloop
 WORKDIR /data
 VOLUME /data

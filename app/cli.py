@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.orm import Session
 
-from app import accounts, embedded, migrating, prompts, runs, simulate, texts, welcome
+from app import accounts, embedded, migrating, runs, simulate, welcome
 from app.db import make_engine, make_session_factory, session_scope
 from app.errors import DomainError, InvalidError, UnavailableError
 from app.hparams import parse_changes, planned
@@ -63,19 +63,6 @@ def migrate() -> None:
     finally:
         engine.dispose()
     print("The database has the newest schema.")
-
-
-@cli.command()
-def import_prompts(
-    file: Annotated[Path, typer.Argument(help="JSON lines (.jsonl) or one prompt per line.")],
-    prompt_set: Annotated[str, typer.Option("--set", help="Name of the prompt set; made if there is none.")],
-) -> None:
-    """Add prompts to a set."""
-    found = texts.read_file(file)
-    with _database(_settings()) as session:
-        done = prompts.import_texts(session, prompt_set, found)
-        sizes = ", ".join(f"{count} {split}" for split, count in prompts.counts(session, prompt_set).items())
-    print(f"{done.added} prompts added, {done.known} known already. {prompt_set} has now {sizes}.")
 
 
 @cli.command()

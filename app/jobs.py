@@ -29,10 +29,18 @@ QUEUE_OF: dict[JobKind, Queue] = {
     JobKind.SHOWCASE: Queue.SAMPLING,
     JobKind.GENERATE: Queue.SAMPLING,
     JobKind.IMPORT_MODEL: Queue.SAMPLING,
+    JobKind.IMPORT_PROMPTS: Queue.CONTROL,
+    JobKind.CUT_PROMPTS: Queue.SAMPLING,
+    JobKind.IMPORT_LABELS: Queue.SAMPLING,
+    JobKind.EXPORT_LABELS: Queue.CONTROL,
+    JobKind.EXPORT_IDS: Queue.SAMPLING,
+    JobKind.EXPORT_MODEL: Queue.SAMPLING,
     JobKind.TRAIN_REWARD: Queue.REWARD,
     JobKind.TRAIN_POLICY: Queue.POLICY,
 }
 
+CARRY = "prefloop.carry"
+"""Celery task that does one job row of the control queue; argument: the job's id."""
 WORK = "prefloop.work"
 """Celery task that does one job row of a trainer queue; argument: the job's id."""
 ADVANCE_RUN = "prefloop.advance_run"
@@ -46,7 +54,8 @@ Message = tuple[str, Queue, str]
 
 def send_job(session: Session, job_id: UUID, kind: JobKind) -> None:
     """Send a job to its queue once this transaction has committed."""
-    _buffer(session).append((WORK, QUEUE_OF[kind], str(job_id)))
+    queue = QUEUE_OF[kind]
+    _buffer(session).append((CARRY if queue == Queue.CONTROL else WORK, queue, str(job_id)))
 
 
 def wake_run(session: Session, run_id: UUID) -> None:

@@ -18,6 +18,18 @@ class JobKind(StrEnum):
     TRAIN_POLICY = "train_policy"
     IMPORT_MODEL = "import_model"
     """Register the base model as the run's reference policy."""
+    IMPORT_PROMPTS = "import_prompts"
+    """Read prompts into a set; belongs to no run."""
+    CUT_PROMPTS = "cut_prompts"
+    """The same, cut from longer texts in the tokens of a model."""
+    IMPORT_LABELS = "import_labels"
+    """Read a file of labels into a run."""
+    EXPORT_LABELS = "export_labels"
+    """Write a run's labels into files."""
+    EXPORT_IDS = "export_ids"
+    """The same as token ids of queries and responses, in the published form."""
+    EXPORT_MODEL = "export_model"
+    """Write a policy or reward model as a Hugging Face folder, and push it."""
 
 
 class Split(StrEnum):
@@ -61,3 +73,14 @@ class Verdict(StrEnum):
     SKIP = "skip"
     UNDONE = "undone"
     """Takes back the revision before it."""
+
+
+CARRIED = (
+    JobKind.IMPORT_PROMPTS,
+    JobKind.CUT_PROMPTS,
+    JobKind.IMPORT_LABELS,
+    JobKind.EXPORT_LABELS,
+    JobKind.EXPORT_IDS,
+    JobKind.EXPORT_MODEL,
+)
+"""Jobs that people ask for to bring data in or out; no run waits for them."""

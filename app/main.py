@@ -12,10 +12,12 @@ from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory
 from app.settings import Settings
 from app.web import (
+    api_data,
     api_labeling,
     api_models,
     api_runs,
     dashboard,
+    data,
     events,
     health,
     labeling,
@@ -56,7 +58,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _include_routes(app: FastAPI) -> None:
-    for module in (login, labeling, runs, dashboard, events, api_labeling, api_runs, api_models, health):
+    for module in (
+        login,
+        labeling,
+        runs,
+        dashboard,
+        events,
+        data,
+        api_labeling,
+        api_runs,
+        api_models,
+        api_data,
+        health,
+    ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=resources.folder("static")))  # last: routers serve some of it
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import String, cast, func, literal, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import insert as insert_row
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidError
@@ -39,7 +39,7 @@ def import_texts(session: Session, prompt_set: str, texts: Iterable[str]) -> Imp
             raise InvalidError(f"Prompt {total} is blank or holds a NUL character: remove it.")
         digest = digest_of(text)
         rows.setdefault(digest, {"prompt_set": prompt_set, "text": text, "digest": digest, "split": split_of(digest)})
-    added = _insert(session, list(rows.values()))
+    added = len(insert(session, list(rows.values())))
     return Imported(added=added, known=total - added)
 
 
@@ -74,9 +74,33 @@ def counts(session: Session, prompt_set: str) -> dict[Split, int]:
     return {split: found.get(split, 0) for split in Split}
 
 
-def _insert(session: Session, rows: list[dict[str, Any]]) -> int:
-    statement = insert(Prompt).on_conflict_do_nothing(index_elements=[Prompt.prompt_set, Prompt.digest])
-    added = 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSet:
+    """A named set of prompts."""
+
+    name: str
+    train: int
+    valid: int
+    test: int
+    references: int
+    """Prompts with a human answer."""
+
+
+def sets(session: Session) -> tuple[PromptSet, ...]:
+    """All sets, by name."""
+    split = {one.value: func.count().filter(Prompt.split == one).label(one.value) for one in Split}
+    rows = session.execute(
+        select(Prompt.prompt_set.label("name"), *split.values(), func.count(Prompt.reference).label("references"))
+        .group_by(Prompt.prompt_set)
+        .order_by(Prompt.prompt_set)
+    )
+    return tuple(PromptSet(**row._mapping) for row in rows)
+
+
+def insert(session: Session, rows: Sequence[dict[str, Any]]) -> list[Split]:
+    """Write rows of the table, those left out whose text is in their set already; the split of each new one."""
+    statement = insert_row(Prompt).on_conflict_do_nothing(index_elements=[Prompt.prompt_set, Prompt.digest])
+    added: list[Split] = []
     for start in range(0, len(rows), CHUNK):
-        added += len(session.scalars(statement.returning(Prompt.id), rows[start : start + CHUNK]).all())
+        added += session.scalars(statement.returning(Prompt.split), rows[start : start + CHUNK]).all()
     return added

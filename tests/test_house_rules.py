@@ -20,10 +20,10 @@ APP_FLOORS = {
     4: {"main", "cli", "up"},
     3: {"web"},
     1: {"models", "jobs"},
-    0: {"settings", "errors", "quality", "hparams", "kinds", "rules", "texts", "resources", "launch"},
+    0: {"settings", "errors", "quality", "hparams", "orders", "kinds", "rules", "texts", "resources", "launch"},
 }
 WORKER_FLOORS = {
-    4: {"tasks", "handlers", "control", "evaluation", "train_command", "finetune_command", "cli"},
+    4: {"tasks", "handlers", "control", "evaluation", "train_command", "finetune_command", "data_commands", "cli"},
     3: {
         "data",
         "tracking",
@@ -35,11 +35,13 @@ WORKER_FLOORS = {
         "heartbeat",
         "work",
         "database_task",
+        "attempts",
+        "transfers",
     },
     1: {"nets"},
     0: {"rlhf"},
 }
-SHARED = {"app.hparams", "app.kinds", "app.errors", "app.quality", "app.rules", "app.texts"}
+SHARED = {"app.hparams", "app.kinds", "app.errors", "app.quality", "app.rules", "app.texts", "app.orders"}
 """Of the app, what every floor of the workers may read: no database and no torch comes with it."""
 MIDDLE_FLOOR = 2
 """Of every room not named above."""

@@ -12,7 +12,7 @@ from app import embedded
 from app.db import make_engine, make_session_factory
 from app.errors import UnavailableError
 from app.settings import Settings
-from workers import collection, evaluation, finetune_command, train_command
+from workers import collection, data_commands, evaluation, finetune_command, train_command
 from workers.checkpoints import CheckpointStore
 from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
@@ -21,6 +21,7 @@ from workers.workshop import Workshop
 app = typer.Typer()
 app.command()(train_command.train)
 app.command("finetune")(finetune_command.command)
+app.command("import-prompts")(data_commands.import_prompts)
 
 
 @app.command()

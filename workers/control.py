@@ -1,15 +1,23 @@
-"""Tasks of the `control` worker: no torch, several at once, each a few short queries."""
+"""Tasks of the `control` worker: no torch, several at once: short queries, and data that goes in or out."""
 
+import socket
+from threading import BoundedSemaphore
 from uuid import UUID
 
 import structlog
 
 from app import runs
 from app.db import session_scope
-from app.jobs import ADVANCE_RUN, TICK
-from workers import fencing, plan
+from app.errors import DomainError
+from app.jobs import ADVANCE_RUN, CARRY, TICK
+from workers import attempts, fencing, plan
 from workers.celery_app import celery
 from workers.database_task import DatabaseTask
+from workers.heartbeat import heartbeat
+from workers.transfers import HANDLERS, Errand
+
+CARRIERS = BoundedSemaphore(2)
+"""So many threads of this process carry data; the others stay free for the runs."""
 
 log = structlog.get_logger()
 
@@ -34,3 +42,28 @@ def tick(self: DatabaseTask) -> None:
         log.info("jobs_sent_again", jobs=revived)
     for run_id in running:
         advance_run(str(run_id))
+
+
+@celery.task(name=CARRY, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
+def carry(self: DatabaseTask, job_id: str) -> None:
+    """Do one job row of the control queue. Safe to deliver twice; while all carriers are busy the row waits."""
+    if not CARRIERS.acquire(blocking=False):
+        return  # the tick sends it again
+    try:
+        _carry(self, UUID(job_id))
+    finally:
+        CARRIERS.release()
+
+
+def _carry(task: DatabaseTask, job_id: UUID) -> None:
+    settings, factory, stop = task.settings, task.factory, task.stopping
+    with session_scope(factory) as session:
+        worker = f"{socket.gethostname()}:{task.request.hostname}"
+        mine = fencing.claim(session, job_id, worker=worker, stale_seconds=settings.stale_seconds)
+    if mine is None:
+        return
+    with heartbeat(factory, mine, seconds=settings.heartbeat_seconds) as lost:
+        errand = Errand(
+            claim=mine, factory=factory, home=settings.home, should_stop=lambda: stop.is_set() or lost.is_set()
+        )
+        attempts.attempt(mine, factory, lambda: HANDLERS[mine.kind](errand), explained=(DomainError,))

@@ -1,8 +1,10 @@
 """What the tasks of both kinds of worker stand on: settings and sessions, once per process."""
 
 from functools import cached_property
+from threading import Event
 
 from celery import Task
+from celery.signals import worker_shutting_down
 
 from app.broker import BrokerSender
 from app.db import SessionFactory, make_engine, make_session_factory
@@ -27,3 +29,14 @@ class DatabaseTask(Task):  # type: ignore[misc]
         """Sessions of this process."""
         engine = make_engine(self.settings.need_database_url(), pool_size=POOL_SIZE)
         return make_session_factory(engine, BrokerSender(self.settings.need_broker_url()))
+
+    @cached_property
+    def stopping(self) -> Event:
+        """Set when the worker was asked to stop: a job then ends at its next good place."""
+        event = Event()
+
+        def stop(**_: object) -> None:
+            event.set()
+
+        worker_shutting_down.connect(stop, weak=False)
+        return event

@@ -31,11 +31,21 @@ class Claim:
     """The right to do a job, until somebody else's claim."""
 
     job_id: UUID
-    run_id: UUID
+    of_run: UUID | None
+    """None: the job belongs to no run."""
     kind: JobKind
     step: int
     attempt: int
     args: dict[str, Any]
+    progress: dict[str, Any]
+    """What an earlier attempt noted; empty at first."""
+
+    @property
+    def run_id(self) -> UUID:
+        """The run of a job that has one."""
+        if self.of_run is None:
+            raise ValueError(f"job {self.job_id} ({self.kind}) belongs to no run")
+        return self.of_run
 
 
 def claim(session: Session, job_id: UUID, *, worker: str, stale_seconds: float) -> Claim | None:
@@ -50,13 +60,25 @@ def claim(session: Session, job_id: UUID, *, worker: str, stale_seconds: float) 
             heartbeat_at=func.clock_timestamp(),
             error=None,
         )
-        .returning(Job.run_id, Job.kind, Job.step, Job.attempt, Job.args)
+        .returning(Job.run_id, Job.kind, Job.step, Job.attempt, Job.args, Job.progress)
     ).one_or_none()
     if row is None:
         return None
     return Claim(
-        job_id=job_id, run_id=row.run_id, kind=row.kind, step=row.step, attempt=row.attempt, args=dict(row.args)
+        job_id=job_id,
+        of_run=row.run_id,
+        kind=row.kind,
+        step=row.step,
+        attempt=row.attempt,
+        args=dict(row.args),
+        progress=dict(row.progress or {}),
     )
+
+
+def note(session: Session, mine: Claim, progress: dict[str, Any]) -> None:
+    """Write down how far the job is, in the transaction that makes it true. Raises LostJobError if it was overtaken."""
+    if not _write(session, mine, progress=progress, heartbeat_at=func.clock_timestamp()):
+        raise LostJobError(f"job {mine.job_id} attempt {mine.attempt} was overtaken")
 
 
 def beat(session: Session, mine: Claim) -> bool:

@@ -9,17 +9,24 @@ from collections.abc import Callable
 import structlog
 
 from app.kinds import JobKind
+from app.orders import PromptOrder
 from workers import fencing, ppo_job
 from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
+from workers.models import ensure_base_model
+from workers.nets.tokenizer import load_tokenizer
 from workers.plans import Judgement, PPOPlan
+from workers.queries import cutter
 from workers.rlhf.guards import GuardError
 from workers.training_state import LostStateError
+from workers.transfers import Errand, prompts_in
 from workers.work import Work
 
 KEPT_STATES = 2
+CARRY_SECONDS = 30.0
+"""People's samples wait no longer for data that is carried."""
 
 log = structlog.get_logger()
 
@@ -115,6 +122,19 @@ def train_policy(work: Work) -> None:
     work.workshop.delete(outdated)
 
 
+def cut_prompts(work: Work) -> None:
+    """Import prompts that are cut out of longer texts."""
+    order = PromptOrder.model_validate(work.claim.args["order"])
+    assert order.cut is not None, "an order without a cut is no job of the trainer"
+    tokenizer = load_tokenizer(ensure_base_model(order.cut.model, work.workshop.home))
+    prompts_in.import_prompts(errand_of(work), cutter(tokenizer, order.cut.task), seconds=CARRY_SECONDS)
+
+
+def errand_of(work: Work) -> Errand:
+    """The same job, for a handler that carries data."""
+    return Errand(claim=work.claim, factory=work.factory, home=work.workshop.home, should_stop=work.should_stop)
+
+
 HANDLERS: dict[JobKind, Callable[[Work], None]] = {
     JobKind.IMPORT_MODEL: import_model,
     JobKind.SAMPLE: sample,
@@ -123,6 +143,7 @@ HANDLERS: dict[JobKind, Callable[[Work], None]] = {
     JobKind.GENERATE: generate,
     JobKind.TRAIN_REWARD: train_reward,
     JobKind.TRAIN_POLICY: train_policy,
+    JobKind.CUT_PROMPTS: cut_prompts,
 }
 
 

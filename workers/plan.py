@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app import andon, audit, comparisons, usable
 from app.hparams import RunHParams
 from app.jobs import send_job
-from app.kinds import JobKind
+from app.kinds import CARRIED, JobKind
 from app.models import (
     Checkpoint,
     CheckpointKind,
@@ -26,7 +26,7 @@ from app.models import (
 )
 from workers import loop, tracking
 
-UNORDERED = (JobKind.GENERATE,)
+UNORDERED = (JobKind.GENERATE, *CARRIED)
 """Kinds that people ask for; the loop does not wait for them."""
 
 NOTE_SECONDS = 10

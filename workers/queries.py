@@ -3,12 +3,13 @@
 Source: Ziegler et al. 2019, section 3; lm-human-preferences language/datasets.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from transformers import PreTrainedTokenizerBase
 
+from app.errors import InvalidError
 from app.hparams import TaskHParams
 from workers.nets.tokenizer import exact_id, start_tokens, token_ids
 
@@ -64,18 +65,30 @@ def build_query(tokenizer: PreTrainedTokenizerBase, text: str, task: TaskHParams
     return QueryCut.of(tokenizer, task)(token_ids(tokenizer, text))
 
 
+def cutter(tokenizer: PreTrainedTokenizerBase, task: TaskHParams) -> Callable[[str], str | None]:
+    """What cuts the prompt out of a longer text; it gives None where there is none.
+
+    Raises: InvalidError if the task's start or end is not exactly one token of this tokenizer.
+    """
+    try:
+        cut = QueryCut.of(tokenizer, task)
+    except ValueError as error:
+        raise InvalidError(f"Cannot cut prompts: {error}.") from error
+
+    def prompt_of(text: str) -> str | None:
+        ids = cut(token_ids(tokenizer, text))
+        prompt = "" if ids is None else tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return prompt if prompt.strip() else None
+
+    return prompt_of
+
+
 def build_prompts(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase, task: TaskHParams) -> BuiltPrompts:
     """The prompts that longer texts give, in their order.
 
-    Raises: ValueError as `QueryCut.of`.
+    Raises: InvalidError as `cutter`.
     """
-    cut = QueryCut.of(tokenizer, task)
-    prompts, skipped = [], 0
-    for text in texts:
-        ids = cut(token_ids(tokenizer, text))
-        prompt = "" if ids is None else tokenizer.decode(ids, clean_up_tokenization_spaces=False)
-        if prompt.strip():
-            prompts.append(prompt)
-        else:
-            skipped += 1
-    return BuiltPrompts(prompts, skipped)
+    cut = cutter(tokenizer, task)
+    found = [cut(text) for text in texts]
+    prompts = [prompt for prompt in found if prompt is not None]
+    return BuiltPrompts(prompts, len(found) - len(prompts))

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from app.errors import InvalidError, UnavailableError
+from app.errors import UnavailableError
 from app.hparams import PRESETS, TaskHParams, parse_changes, planned
 from app.rules import SCORES
 from app.settings import Settings
@@ -127,10 +127,7 @@ def _changes(words: list[str], labels: int | None, episodes: int | None, seed: i
 
 def _cut(texts: list[str], task: TaskHParams, model: Path, bars: Bars) -> list[str]:
     """Prompts from longer texts, in the tokens of the run's own model."""
-    try:
-        built = build_prompts(texts, load_tokenizer(model), task)
-    except ValueError as error:
-        raise InvalidError(f"Cannot cut prompts: {error}.") from error
+    built = build_prompts(texts, load_tokenizer(model), task)
     bars.said(f"{len(built.texts)} prompts cut from {len(texts)} texts, {built.skipped} gave none")
     return built.texts
 

@@ -44,6 +44,7 @@ class Workshop:
 
     def __init__(self, home: Path, *, threads: int = 0, models: Path | None = None) -> None:
         """Keep checkpoints and features in `home`, base models in `models` or, without it, there too."""
+        self.home = home
         self._home = models or home
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = precision.configure(self.device, threads)

@@ -8,8 +8,11 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kinds import JobKind
+from app.kinds import CARRIED, JobKind
 from app.models.base import Base, Dated, Keyed, enum_column
+
+_FREE = ", ".join(f"'{kind}'" for kind in (JobKind.GENERATE, JobKind.SHOWCASE, *CARRIED))
+"""Kinds of which a run may have several in flight."""
 
 
 class JobState(StrEnum):
@@ -32,12 +35,13 @@ class Job(Keyed, Dated, Base):
             "run_id",
             "kind",
             unique=True,
-            postgresql_where="state in ('queued', 'running') and kind not in ('generate', 'showcase')",
+            postgresql_where=f"state in ('queued', 'running') and kind not in ({_FREE})",
         ),
         Index("ix_job_open", "state", "heartbeat_at", postgresql_where="state in ('queued', 'running')"),
     )
 
-    run_id: Mapped[UUID] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"))
+    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"))
+    """None: it belongs to no run, such as an import of prompts."""
     kind: Mapped[JobKind] = mapped_column(enum_column(JobKind))
     step: Mapped[int]
     """Counts from 0 per run and kind."""
@@ -52,4 +56,6 @@ class Job(Keyed, Dated, Base):
     heartbeat_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     error: Mapped[str | None]
+    progress: Mapped[dict[str, Any] | None]
+    """How far a long job is, and where it goes on after a kill."""
     result: Mapped[dict[str, Any] | None]

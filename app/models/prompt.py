@@ -1,5 +1,7 @@
 """Prompts: the texts that the model continues."""
 
+from typing import Any
+
 from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,3 +23,7 @@ class Prompt(Keyed, Dated, Base):
     digest: Mapped[str]
     """Hex sha256 of the normalised text; equal texts are one prompt."""
     split: Mapped[Split] = mapped_column(enum_column(Split))
+    reference: Mapped[str | None]
+    """A human answer to it, such as the summary somebody wrote; nobody is shown it and no policy learns it."""
+    info: Mapped[dict[str, Any] | None]
+    """What its source knows of it: id, title, subreddit."""

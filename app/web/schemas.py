@@ -215,12 +215,13 @@ class JobOut(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     id: UUID
-    run_id: UUID
+    run_id: UUID | None
     kind: JobKind
     state: JobState
     created_at: Time
     finished_at: Time | None
     error: str | None
+    progress: dict[str, Any] | None
     result: dict[str, Any] | None
 
     @classmethod

@@ -107,6 +107,7 @@ def test_a_job_given_back_is_sent_at_once(session: Session, job_id: UUID) -> Non
 def test_the_database_refuses_a_second_job_of_a_kind_in_flight(session_factory: SessionFactory, job_id: UUID) -> None:
     with session_factory() as session:
         run_id = session.get_one(Job, job_id).run_id
+        assert run_id is not None
         with pytest.raises(Exception, match="uq_job_in_flight"), session.begin_nested():
             plan.start_job(session, run_id, JobKind.SAMPLE, {"count": 4})
         assert session.scalar(select(func.count()).select_from(Job)) == 1

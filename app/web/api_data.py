@@ -1,0 +1,58 @@
+"""The API of data: uploads, imports, exports, and the files they leave."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel
+from starlette.concurrency import run_in_threadpool
+
+from app import prompts, transfers, uploads
+from app.errors import InvalidError
+from app.orders import PromptOrder
+from app.web.deps import ResearcherDep, SessionDep, SettingsDep
+from app.web.schemas import JobRef
+
+router = APIRouter(prefix="/api/v1", tags=["data"])
+
+MOST_UPLOAD_BYTES = 20 * 2**30
+FileName = Annotated[str, Query(min_length=1, max_length=200, description="Such as `prompts.jsonl`.")]
+
+
+class UploadOut(BaseModel):
+    """A file that is here now."""
+
+    source: str
+    """Names it in an import."""
+    bytes: int
+
+
+class PromptSetsOut(BaseModel):
+    """The prompt sets, by name."""
+
+    prompt_sets: tuple[prompts.PromptSet, ...]
+
+
+@router.post("/uploads", status_code=201, openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}})
+async def upload(request: Request, _: ResearcherDep, settings: SettingsDep, name: FileName) -> UploadOut:
+    """Bring a file: its bytes are the body. Name what is answered as `source` of an import."""
+    size = 0
+    with uploads.new_file(settings.home, name) as (source, file):
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MOST_UPLOAD_BYTES:
+                raise InvalidError(f"The file exceeds {MOST_UPLOAD_BYTES >> 30} GiB: bring it in parts.")
+            await run_in_threadpool(file.write, chunk)
+    return UploadOut(source=source, bytes=size)
+
+
+@router.get("/prompt-sets")
+def list_prompt_sets(_: ResearcherDep, session: SessionDep) -> PromptSetsOut:
+    """What has been imported, with the sizes of the splits."""
+    return PromptSetsOut(prompt_sets=prompts.sets(session))
+
+
+@router.post("/prompts/imports", status_code=202)
+def import_prompts(order: PromptOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
+    """Import prompts as a job: `GET /jobs/{job}` tells how far it is and what it did."""
+    transfers.require_reachable(order.source)
+    return JobRef(job=transfers.import_prompts(session, order, account_id=me.id).id)
