@@ -5,6 +5,7 @@ count as supply, so that a new policy's samples are written while those of an ol
 retired as the new arrive.
 """
 
+import random
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -13,7 +14,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidError
-from app.hparams import TaskHParams
+from app.hparams import CollectionHParams, TaskHParams
 from app.models import (
     Assignment,
     AssignmentState,
@@ -39,6 +40,8 @@ CLOSING = (Verdict.BEST, Verdict.TIE, Verdict.NONE)
 """Verdicts that answer the question; a skip gives it to somebody else."""
 ANSWERS = (*CLOSING, Verdict.SKIP)
 """Verdicts after which a labeler does not see a comparison again, unless they undo."""
+QUEUED = (Purpose.TRAIN, Purpose.VALIDATION, Purpose.EVALUATION)
+"""Purposes of comparisons that wait in the queue for whoever comes; the others are mixed in or shown apart."""
 
 
 def create(
@@ -49,23 +52,34 @@ def create(
     sample_ids: Sequence[UUID],
     policy_id: UUID,
     purpose: Purpose,
+    wanted: int = 1,
 ) -> Comparison:
-    """Put a question to people.
+    """Put a question to `wanted` people; gold, to all who come.
 
     Raises: InvalidError unless there are as many different samples as the run's task compares.
     """
-    wanted = TaskHParams.model_validate(run.hparams["task"]).samples_per_comparison
-    if len(set(sample_ids)) != wanted or len(sample_ids) != wanted:
-        raise InvalidError(f"A comparison of this run takes {wanted} different samples, not {len(set(sample_ids))}.")
+    k = TaskHParams.model_validate(run.hparams["task"]).samples_per_comparison
+    if len(set(sample_ids)) != k or len(sample_ids) != k:
+        raise InvalidError(f"A comparison of this run takes {k} different samples, not {len(set(sample_ids))}.")
     made = Comparison(
-        run_id=run.id, prompt_id=prompt_id, policy_id=policy_id, promotion=run.promotions, purpose=purpose
+        run_id=run.id,
+        prompt_id=prompt_id,
+        policy_id=policy_id,
+        promotion=run.promotions,
+        purpose=purpose,
+        wanted=None if purpose == Purpose.GOLD else wanted,
     )
     session.add(made)
     session.flush()
-    for slot, sample_id in enumerate(sample_ids):
-        session.add(ComparisonSample(comparison_id=made.id, slot=slot, sample_id=sample_id))
+    members = (ComparisonSample(comparison_id=made.id, slot=slot, sample_id=id_) for slot, id_ in enumerate(sample_ids))
+    session.add_all(members)
     session.flush()
     return made
+
+
+def draw_wanted(collection: CollectionHParams, rng: random.Random) -> int:
+    """How many people a new comparison wants: a share of them wants several, so that agreement can be measured."""
+    return collection.overlap_labelers if rng.random() < collection.overlap_share else 1
 
 
 def ready_count(session: Session, run_id: UUID) -> int:
@@ -102,6 +116,7 @@ def retire_stale(session: Session, run: Run) -> int:
         .where(
             Comparison.run_id == run.id,
             Comparison.state == ComparisonState.READY,
+            Comparison.purpose.in_(QUEUED),
             Comparison.promotion <= run.promotions - STALE_PROMOTIONS,
             ~has_active_lease(),
         )
@@ -146,6 +161,7 @@ def _open(run_id: UUID) -> Select[UUID]:
         .where(
             Comparison.run_id == run_id,
             Comparison.state == ComparisonState.READY,
+            Comparison.purpose.in_(QUEUED),
             or_(fresh, has_active_lease()),
             ~has_answer(),
         )

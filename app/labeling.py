@@ -10,13 +10,24 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, guidelines, jobs
+from app import audit, guidelines, jobs, tallies
 from app.answers import Answers, Said, check, store
-from app.comparisons import CLOSING, has_answer
+from app.comparisons import CLOSING
 from app.errors import ConflictError, InvalidError, NotFoundError
-from app.leasing import Lease, described, latest_assignment, lease, lease_again, lock_comparison, lock_labeler
+from app.leasing import (
+    Lease,
+    described,
+    end_lease,
+    is_free,
+    latest_assignment,
+    lease,
+    lease_again,
+    lock_comparison,
+    lock_labeler,
+)
 from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Label, Verdict
 from app.progress import Progress, counts
+from app.usable import is_excluded
 
 __all__ = ["Lease", "Progress", "Recorded", "Said", "counts", "flag", "lease", "record", "revise", "undo"]
 
@@ -44,14 +55,16 @@ def record(
 ) -> Recorded:
     """Write down an answer, even if its lease has run out since: a person's work is not thrown away.
 
+    It counts while the comparison still wants answers, whoever holds it now; after that it is kept as surplus.
+
     Args:
         choice: the sample picked, if and only if the verdict is `best`.
         key: of the client's making, one per answer; the same key gets the same result again.
         milliseconds: from shown to answered.
         strength: how much better the chosen one of a pair is, where the run asks for it.
         answers: to the run's questions.
-    Raises: NotFoundError if the comparison was never given to this labeler, ConflictError if they answered it before
-        and did not undo that, InvalidError if the answer makes no sense.
+    Raises: NotFoundError if there is no such comparison or nobody ever got it; ConflictError if it was given to others
+        only, or this labeler answered it before and did not undo that; InvalidError if the answer makes no sense.
     """
     said = Said(
         verdict=verdict,
@@ -71,7 +84,7 @@ def record(
     before = _current(session, labeler_id, comparison_id)
     if before is not None and before.verdict != Verdict.UNDONE:
         raise ConflictError("You have answered this comparison already; undo that answer first.")
-    return _write(session, comparison, assignment, said, key=key, revision=before.revision + 1 if before else 1)
+    return _write(session, comparison, assignment, said, key=key, before=before)
 
 
 def revise(session: Session, labeler_id: UUID, label_id: UUID, said: Said, *, key: str) -> Recorded:
@@ -93,14 +106,14 @@ def revise(session: Session, labeler_id: UUID, label_id: UUID, said: Said, *, ke
         raise ConflictError("This answer has been changed or taken back since.")
     assignment = session.get_one(Assignment, label.assignment_id)
     check(session, said, assignment, comparison.run_id)
-    return _write(session, comparison, assignment, said, key=key, revision=before.revision + 1)
+    return _write(session, comparison, assignment, said, key=key, before=before)
 
 
 def undo(session: Session, labeler_id: UUID, label_id: UUID, *, lease_seconds: int) -> Lease:
     """Take an answer back by a further revision; the comparison returns to the same labeler in the same order.
 
     Raises: NotFoundError if it is not this labeler's; ConflictError if it is undone or answered anew already, or if
-        somebody else holds the comparison now.
+        it was a skip and somebody else has the comparison now.
     """
     lock_labeler(session, labeler_id)
     label = session.get(Label, label_id)
@@ -124,8 +137,10 @@ def undo(session: Session, labeler_id: UUID, label_id: UUID, *, lease_seconds: i
             idempotency_key=key,
         )
     )
+    if label.verdict == Verdict.SKIP and not _is_free(session, comparison):
+        raise ConflictError("Somebody else has this comparison now, so it cannot come back to you.")
+    _discount(session, comparison, label)
     session.flush()
-    _reopen(session, comparison)
     jobs.wake_run(session, comparison.run_id)
     return lease_again(session, assignment, lease_seconds=lease_seconds)
 
@@ -133,17 +148,18 @@ def undo(session: Session, labeler_id: UUID, label_id: UUID, *, lease_seconds: i
 def flag(session: Session, labeler_id: UUID, comparison_id: UUID, reason: str) -> None:
     """Take a comparison out of the queue for a researcher to see; flagging it again changes nothing.
 
-    Raises: InvalidError without a reason, NotFoundError if it was never given to this labeler, ConflictError if it
-        has an answer.
+    Raises: InvalidError without a reason, NotFoundError or ConflictError if it was never given to this labeler,
+        ConflictError if it has all answers it wanted, or one of this labeler.
     """
     if not reason.strip():
         raise InvalidError("Say what is wrong with it.")
     lock_labeler(session, labeler_id)
     comparison = lock_comparison(session, comparison_id)
     assignment = latest_assignment(session, labeler_id, comparison_id)
-    if comparison.state == ComparisonState.LABELED:
+    mine = _current(session, labeler_id, comparison_id)
+    if comparison.state == ComparisonState.LABELED or (mine is not None and mine.verdict in CLOSING):
         raise ConflictError("This comparison has been answered; undo the answer to flag it.")
-    assignment.state = AssignmentState.ANSWERED
+    end_lease(session, comparison, assignment)
     if comparison.state != ComparisonState.FLAGGED:
         _close(session, comparison, ComparisonState.FLAGGED)
         detail = {"comparison": str(comparison_id), "reason": reason.strip()}
@@ -153,13 +169,16 @@ def flag(session: Session, labeler_id: UUID, comparison_id: UUID, reason: str) -
 
 
 def _write(
-    session: Session, comparison: Comparison, assignment: Assignment, said: Said, *, key: str, revision: int
+    session: Session, comparison: Comparison, assignment: Assignment, said: Said, *, key: str, before: Label | None
 ) -> Recorded:
+    """One more revision, in the place of the one before, which may be undone."""
+    if before is not None:
+        _discount(session, comparison, before)
     label = Label(
         comparison_id=comparison.id,
         labeler_id=assignment.labeler_id,
         assignment_id=assignment.id,
-        revision=revision,
+        revision=before.revision + 1 if before else 1,
         verdict=said.verdict,
         chosen_sample_id=said.choice,
         idempotency_key=key,
@@ -167,15 +186,13 @@ def _write(
         reason=said.reason,
         strength=said.strength,
         guideline_id=guidelines.followed(session, comparison.run_id, assignment.labeler_id),
+        surplus=said.verdict in CLOSING and not _wants(session, comparison, assignment.labeler_id),
     )
     session.add(label)
+    end_lease(session, comparison, assignment)
     session.flush()
     store(session, label.id, said.answers)
-    assignment.state = AssignmentState.ANSWERED
-    if said.verdict not in CLOSING:
-        _reopen(session, comparison)
-    elif comparison.state != ComparisonState.FLAGGED:
-        _close(session, comparison, ComparisonState.LABELED)
+    _count(session, comparison, label)
     jobs.wake_run(session, comparison.run_id)
     session.flush()
     return Recorded(label_id=label.id, revision=label.revision)
@@ -201,10 +218,33 @@ def _close(session: Session, comparison: Comparison, state: ComparisonState) -> 
     comparison.closed_at = session.scalar(select(func.clock_timestamp()))
 
 
-def _reopen(session: Session, comparison: Comparison) -> None:
-    """Make a labeled comparison ready again, unless somebody else's answer still closes it."""
-    closed = select(Comparison.id).where(Comparison.id == comparison.id, has_answer(verdicts=CLOSING))
-    if comparison.state == ComparisonState.LABELED and session.scalar(closed) is None:
-        comparison.state = ComparisonState.READY
-        comparison.closed_at = None
-        session.flush()
+def _wants(session: Session, comparison: Comparison, labeler_id: UUID) -> bool:
+    """Whether one more answer counts; of somebody who is excluded it never does."""
+    full = comparison.wanted is not None and comparison.answers >= comparison.wanted
+    return not full and not session.scalar(select(is_excluded(comparison.run_id, labeler_id)))
+
+
+def _is_free(session: Session, comparison: Comparison) -> bool:
+    return session.scalar(select(Comparison.id).where(Comparison.id == comparison.id, is_free())) is not None
+
+
+def _count(session: Session, comparison: Comparison, label: Label) -> None:
+    """One more answer stands; the last that was wanted closes the comparison."""
+    if label.verdict not in CLOSING:
+        return
+    tallies.add(session, comparison.run_id, label, 1)
+    comparison.answers += not label.surplus
+    if comparison.answers == comparison.wanted and comparison.state == ComparisonState.READY:
+        _close(session, comparison, ComparisonState.LABELED)
+
+
+def _discount(session: Session, comparison: Comparison, label: Label) -> None:
+    """An answer stands no longer: where it counted, the comparison wants another again."""
+    if label.verdict not in CLOSING:
+        return
+    tallies.add(session, comparison.run_id, label, -1)
+    if label.surplus:
+        return
+    comparison.answers -= 1
+    if comparison.state == ComparisonState.LABELED:
+        comparison.state, comparison.closed_at = ComparisonState.READY, None

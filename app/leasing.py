@@ -1,22 +1,28 @@
 """Leases: who holds which comparison, until when, in which order of samples.
 
+A lease decides who is offered a comparison, not whose answer counts. `Comparison.leased` counts the leases that run, so
+that whoever looks for a free comparison needs no other table.
+
 Order of locks, the same everywhere: the labeler's own account, then a comparison, then its assignments. Locking the
 account makes the requests of one labeler (two tabs, a retry beside its original) follow each other; different
 labelers never wait for each other while leasing, because they skip what others have locked.
 """
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from uuid import UUID
+from typing import NamedTuple
+from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, func, select, text, update
-from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, and_, func, insert, select, update
+from sqlalchemy.orm import Session, aliased
 
-from app.comparisons import has_answer
+from app import tallies
+from app.comparisons import QUEUED, has_answer
 from app.errors import ConflictError, InvalidError, NotFoundError
+from app.hparams import RunHParams
 from app.models import (
     Account,
     Assignment,
@@ -29,6 +35,7 @@ from app.models import (
     Run,
     Sample,
 )
+from app.usable import is_excluded
 
 MOST_LEASES = 8
 """Per labeler and request."""
@@ -46,6 +53,13 @@ class Lease:
     expires_at: datetime
 
 
+class Content(NamedTuple):
+    """What a comparison shows."""
+
+    prompt: str
+    samples: dict[UUID, str]
+
+
 def lease(session: Session, labeler_id: UUID, run_id: UUID, *, count: int, lease_seconds: int) -> list[Lease]:
     """At most `count` comparisons for a labeler: first those they hold, renewed, then new ones.
 
@@ -58,23 +72,15 @@ def lease(session: Session, labeler_id: UUID, run_id: UUID, *, count: int, lease
     if run is None:
         raise NotFoundError("There is no such run.")
     lock_labeler(session, labeler_id)
-    _expire(session, Assignment.comparison_id.in_(select(Comparison.id).where(Comparison.run_id == run_id)))
-    held = _renew(session, labeler_id, run_id, count, lease_seconds)
-    if run.phase != Phase.STOPPED and len(held) < count:
-        held += _assign(session, labeler_id, run_id, count - len(held), lease_seconds)
-    return _described(session, held)
+    held = _described(session, _renew(session, labeler_id, run_id, count, lease_seconds))
+    missing = _allowed(session, labeler_id, run, held=len(held), wanted=count) - len(held)
+    return held + _assign(session, labeler_id, run, missing, lease_seconds) if missing > 0 else held
 
 
 def lease_again(session: Session, earlier: Assignment, *, lease_seconds: int) -> Lease:
-    """Lend a comparison to the same labeler again, in the same order. The comparison must be locked.
-
-    Raises: ConflictError if somebody else holds it.
-    """
-    _expire(session, Assignment.comparison_id == earlier.comparison_id)
-    made = _insert(session, earlier.labeler_id, [(earlier.comparison_id, earlier.shown)], lease_seconds)
-    if not made:
-        raise ConflictError("Somebody else is looking at this comparison now, so it cannot come back to you.")
-    return described(session, made[0])
+    """Lend a comparison to the same labeler again, in the same order. The comparison must be locked."""
+    again = _Drawn(earlier.comparison_id, earlier.shown, earlier.propensity)
+    return _insert(session, earlier.labeler_id, [again], lease_seconds)[0]
 
 
 def described(session: Session, assignment_id: UUID) -> Lease:
@@ -97,7 +103,7 @@ def lock_comparison(session: Session, comparison_id: UUID) -> Comparison:
 
     Raises: NotFoundError if there is none.
     """
-    lock = select(Comparison).where(Comparison.id == comparison_id).with_for_update()
+    lock = select(Comparison).where(Comparison.id == comparison_id).with_for_update(key_share=True)
     found = session.scalar(lock.execution_options(populate_existing=True))
     if found is None:
         raise NotFoundError("There is no such comparison.")
@@ -107,27 +113,87 @@ def lock_comparison(session: Session, comparison_id: UUID) -> Comparison:
 def latest_assignment(session: Session, labeler_id: UUID, comparison_id: UUID) -> Assignment:
     """The last time this labeler got this comparison.
 
-    Raises: NotFoundError if they never did.
+    Raises: NotFoundError if nobody ever did, ConflictError if others did: it is theirs to answer.
     """
-    query = select(Assignment).where(Assignment.labeler_id == labeler_id, Assignment.comparison_id == comparison_id)
+    lent = select(Assignment).where(Assignment.comparison_id == comparison_id)
     found = session.scalar(
-        query.order_by(Assignment.created_at.desc()).limit(1).execution_options(populate_existing=True)
+        lent.where(Assignment.labeler_id == labeler_id)
+        .order_by(Assignment.created_at.desc())
+        .limit(1)
+        .execution_options(populate_existing=True)
     )
-    if found is None:
-        raise NotFoundError("This comparison was never given to you.")
-    return found
+    if found is not None:
+        return found
+    if session.scalar(lent.limit(1)) is not None:
+        raise ConflictError("This comparison was given to somebody else, never to you.")
+    raise NotFoundError("This comparison was never given to you.")
 
 
-def _expire(session: Session, which: ColumnElement[bool]) -> None:
-    """End leases whose time ran out; what another request works on is its matter."""
+def end_lease(session: Session, comparison: Comparison, assignment: Assignment) -> None:
+    """The labeler has answered. The comparison must be locked."""
+    running = (Assignment.id == assignment.id, Assignment.state == AssignmentState.LEASED)
+    ended = update(Assignment).where(*running).values(state=AssignmentState.ANSWERED).returning(Assignment.id)
+    if session.scalar(ended) is not None:
+        comparison.leased -= 1
+    else:
+        assignment.state = AssignmentState.ANSWERED  # it had run out
+
+
+def expire(session: Session) -> int:
+    """End leases whose time ran out, in all runs; what another request works on is its matter."""
     over = (
-        select(Assignment.id)
-        .where(which, Assignment.state == AssignmentState.LEASED, Assignment.expires_at <= func.clock_timestamp())
-        .with_for_update(skip_locked=True)
+        select(Assignment.id, Assignment.comparison_id)
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .where(Assignment.state == AssignmentState.LEASED, Assignment.expires_at <= func.clock_timestamp())
+        .with_for_update(skip_locked=True, of=(Comparison, Assignment), key_share=True)
     )
-    ids = session.scalars(over).all()
-    if ids:
-        session.execute(update(Assignment).where(Assignment.id.in_(ids)).values(state=AssignmentState.EXPIRED))
+    found = session.execute(over).all()
+    if not found:
+        return 0
+    ended = [assignment_id for assignment_id, _ in found]
+    session.execute(update(Assignment).where(Assignment.id.in_(ended)).values(state=AssignmentState.EXPIRED))
+    by_count: dict[int, list[UUID]] = defaultdict(list)
+    comparison_ids = [comparison_id for _, comparison_id in found]
+    for comparison_id in set(comparison_ids):
+        by_count[comparison_ids.count(comparison_id)].append(comparison_id)
+    for count, ids in by_count.items():
+        session.execute(update(Comparison).where(Comparison.id.in_(ids)).values(leased=Comparison.leased - count))
+    return len(found)
+
+
+def is_free() -> ColumnElement[bool]:
+    """Condition on `Comparison`: it wants more answers than were given and are being given."""
+    wants_more = Comparison.answers + Comparison.leased < Comparison.wanted
+    return and_(Comparison.state == ComparisonState.READY, Comparison.purpose.in_(QUEUED), wants_more)
+
+
+def is_open_to(labeler_id: UUID) -> ColumnElement[bool]:
+    """Condition on `Comparison`: this labeler neither holds it nor answered or skipped it."""
+    mine = select(Assignment.id).where(
+        Assignment.comparison_id == Comparison.id,
+        Assignment.labeler_id == labeler_id,
+        Assignment.state == AssignmentState.LEASED,
+    )
+    return and_(~mine.exists(), ~has_answer(labeler_id))
+
+
+class _Drawn(NamedTuple):
+    """A comparison on its way to a labeler."""
+
+    comparison_id: UUID
+    shown: list[UUID]
+    propensity: float | None
+
+
+def _allowed(session: Session, labeler_id: UUID, run: Run, *, held: int, wanted: int) -> int:
+    """How many comparisons this labeler may hold now."""
+    if run.phase == Phase.STOPPED or held >= wanted:
+        return held
+    if session.scalar(select(is_excluded(run.id, labeler_id))):
+        return held
+    collection = RunHParams.model_validate(run.hparams).collection
+    left = tallies.left(collection, tallies.done(session, labeler_id, run.id))
+    return wanted if left is None else min(wanted, left)
 
 
 def _renew(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_seconds: int) -> list[UUID]:
@@ -138,83 +204,102 @@ def _renew(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_s
             Assignment.labeler_id == labeler_id,
             Assignment.state == AssignmentState.LEASED,
             Comparison.run_id == run_id,
-            Comparison.state.in_((ComparisonState.READY, ComparisonState.LABELED)),
+            Comparison.state == ComparisonState.READY,
         )
         .order_by(Assignment.created_at)
         .limit(count)
     )
+    ids = session.scalars(mine).all()
+    if not ids:
+        return []
     # Asked again: while this update waited, another request may have ended a lease whose time had run out.
-    still_leased = (Assignment.id.in_(session.scalars(mine).all()), Assignment.state == AssignmentState.LEASED)
+    still_leased = (Assignment.id.in_(ids), Assignment.state == AssignmentState.LEASED)
     renewed = update(Assignment).where(*still_leased).values(expires_at=_until(lease_seconds))
     return list(session.scalars(renewed.returning(Assignment.id)))
 
 
-def _assign(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_seconds: int) -> list[UUID]:
-    leased = select(Assignment.id).where(
-        Assignment.comparison_id == Comparison.id, Assignment.state == AssignmentState.LEASED
-    )
-    free = (
+def _assign(session: Session, labeler_id: UUID, run: Run, count: int, lease_seconds: int) -> list[Lease]:
+    chosen = session.scalars(_next(labeler_id, run.id, count)).all()
+    if len(chosen) < count and expire(session):
+        chosen = session.scalars(_next(labeler_id, run.id, count)).all()
+    if not chosen:
+        return []
+    contents = _contents(session, chosen)
+    chance = random.SystemRandom()
+    drawn = []
+    for comparison_id in chosen:
+        ids = list(contents[comparison_id].samples)
+        drawn.append(_Drawn(comparison_id, chance.sample(ids, len(ids)), None))
+    return _insert(session, labeler_id, drawn, lease_seconds, contents)
+
+
+def _next(labeler_id: UUID, run_id: UUID, count: int) -> Select[UUID]:
+    """Locked; a comparison that changed while the query waited for it is looked at again by PostgreSQL."""
+    return (
         select(Comparison.id)
-        .where(
-            Comparison.run_id == run_id,
-            Comparison.state == ComparisonState.READY,
-            ~leased.exists(),
-            ~has_answer(labeler_id),
-        )
+        .where(Comparison.run_id == run_id, is_free(), is_open_to(labeler_id))
         .order_by(Comparison.promotion.desc(), Comparison.created_at)
         .limit(count)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, key_share=True)
     )
-    return _insert(session, labeler_id, _shuffled(session, session.scalars(free).all()), lease_seconds)
-
-
-def _shuffled(session: Session, comparison_ids: Sequence[UUID]) -> list[tuple[UUID, list[UUID]]]:
-    members = select(ComparisonSample.comparison_id, ComparisonSample.sample_id)
-    samples: dict[UUID, list[UUID]] = {comparison_id: [] for comparison_id in comparison_ids}
-    for comparison_id, sample_id in session.execute(
-        members.where(ComparisonSample.comparison_id.in_(comparison_ids)).order_by(ComparisonSample.slot)
-    ):
-        samples[comparison_id].append(sample_id)
-    chance = random.SystemRandom()
-    return [(comparison_id, chance.sample(ids, len(ids))) for comparison_id, ids in samples.items()]
 
 
 def _insert(
-    session: Session, labeler_id: UUID, shown: Sequence[tuple[UUID, list[UUID]]], lease_seconds: int
-) -> list[UUID]:
-    """New leases; a comparison that another request lent a moment ago is left out."""
-    if not shown:
-        return []
-    common = {"labeler_id": labeler_id, "expires_at": _until(lease_seconds)}
-    rows = [{"comparison_id": comparison_id, "shown": order} | common for comparison_id, order in shown]
-    one_lease = insert(Assignment).on_conflict_do_nothing(
-        index_elements=[Assignment.comparison_id], index_where=text("state = 'leased'")
-    )
-    return list(session.scalars(one_lease.values(rows).returning(Assignment.id)))
+    session: Session,
+    labeler_id: UUID,
+    drawn: Sequence[_Drawn],
+    lease_seconds: int,
+    contents: dict[UUID, Content] | None = None,
+) -> list[Lease]:
+    """New leases of comparisons that are locked, in this order."""
+    ids = [one.comparison_id for one in drawn]
+    known = contents or _contents(session, ids)
+    common = {"labeler_id": labeler_id, "state": AssignmentState.LEASED, "expires_at": _until(lease_seconds)}
+    rows = [{"id": uuid4(), **one._asdict(), **common} for one in drawn]
+    made = insert(Assignment).values(rows).returning(Assignment.comparison_id, Assignment.id, Assignment.expires_at)
+    written = {comparison_id: (id_, until) for comparison_id, id_, until in session.execute(made)}
+    lent = update(Comparison).where(Comparison.id.in_(ids)).values(leased=Comparison.leased + 1)
+    session.execute(lent.execution_options(synchronize_session="fetch" if contents is None else False))
+    return [_lease(one.comparison_id, *written[one.comparison_id], one.shown, known) for one in drawn]
 
 
 def _described(session: Session, assignment_ids: Sequence[UUID]) -> list[Lease]:
-    query = (
-        select(Assignment, Prompt.text)
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .join(Prompt, Prompt.id == Comparison.prompt_id)
-        .where(Assignment.id.in_(assignment_ids))
-        .order_by(Assignment.created_at)
-        .execution_options(populate_existing=True)
-    )
+    if not assignment_ids:
+        return []
+    columns = (Assignment.comparison_id, Assignment.id, Assignment.expires_at, Assignment.shown)
+    query = select(*columns).where(Assignment.id.in_(assignment_ids)).order_by(Assignment.created_at)
     rows = session.execute(query).all()
-    wanted = [sample_id for assignment, _ in rows for sample_id in assignment.shown]
-    texts = dict(session.execute(select(Sample.id, Sample.text).where(Sample.id.in_(wanted))).all())
-    return [_lease(assignment, prompt, texts) for assignment, prompt in rows]
+    contents = _contents(session, [row.comparison_id for row in rows])
+    return [_lease(*row, contents) for row in rows]
 
 
-def _lease(assignment: Assignment, prompt: str, texts: dict[UUID, str]) -> Lease:
+def _contents(session: Session, comparison_ids: Sequence[UUID]) -> dict[UUID, Content]:
+    """Texts of comparisons, samples in the order of their slots."""
+    asked = aliased(Prompt)
+    query = (
+        select(Comparison.id, asked.text, Sample.id, Sample.text)
+        .join(asked, asked.id == Comparison.prompt_id)
+        .join(ComparisonSample, ComparisonSample.comparison_id == Comparison.id)
+        .join(Sample, Sample.id == ComparisonSample.sample_id)
+        .where(Comparison.id.in_(comparison_ids))
+        .order_by(Comparison.id, ComparisonSample.slot)
+    )
+    found: dict[UUID, Content] = {}
+    for comparison_id, prompt, sample_id, text in session.execute(query):
+        found.setdefault(comparison_id, Content(prompt, {})).samples[sample_id] = text
+    return found
+
+
+def _lease(
+    comparison_id: UUID, assignment_id: UUID, expires_at: datetime, shown: list[UUID], contents: dict[UUID, Content]
+) -> Lease:
+    content = contents[comparison_id]
     return Lease(
-        assignment_id=assignment.id,
-        comparison_id=assignment.comparison_id,
-        prompt=prompt,
-        samples=tuple((sample_id, texts[sample_id]) for sample_id in assignment.shown),
-        expires_at=assignment.expires_at,
+        assignment_id=assignment_id,
+        comparison_id=comparison_id,
+        prompt=content.prompt,
+        samples=tuple((sample_id, content.samples[sample_id]) for sample_id in shown),
+        expires_at=expires_at,
     )
 
 

@@ -3,15 +3,18 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app import andon
-from app.comparisons import CLOSING, has_active_lease, has_answer
+from app import andon, tallies
+from app.comparisons import QUEUED, has_active_lease
 from app.errors import NotFoundError
 from app.hparams import RunHParams
-from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Guideline, Label, Phase, Run
-from app.usable import is_current
+from app.leasing import is_free, is_open_to
+from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Guideline, Phase, Run
+from app.usable import is_excluded
+
+SEVERAL = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,25 +35,22 @@ class Progress:
     """Why the andon cord is pulled; None while it is not."""
 
 
-def counts(session: Session, labeler_id: UUID, run_id: UUID) -> Progress:
+def counts(session: Session, labeler_id: UUID, run_id: UUID, *, has_work: bool = False) -> Progress:
     """How far this labeler and the run are.
 
+    Args:
+        has_work: the caller knows that there is something for this labeler.
     Raises: NotFoundError without such a run.
     """
     run = _run(session, run_id)
-    answers = (
-        select(func.count(), func.count().filter(Label.created_at >= func.date_trunc("day", func.now(), "UTC")))
-        .select_from(Label)
-        .join(Comparison, Comparison.id == Label.comparison_id)
-        .where(Label.labeler_id == labeler_id, Comparison.run_id == run_id, Label.verdict.in_(CLOSING), is_current())
-    )
-    mine, today = session.execute(answers).one()
-    goal = RunHParams.model_validate(run.hparams).schedule.total_labels
-    waiting_for = _waiting_for(session, labeler_id, run, goal)
+    hparams = RunHParams.model_validate(run.hparams)
+    done = tallies.done(session, labeler_id, run_id)
+    goal = hparams.schedule.total_labels
+    waiting_for = None if has_work else _waiting_for(session, labeler_id, run, hparams, done)
     pull = andon.pulled(session, run_id)
     return Progress(
-        mine=mine,
-        mine_today=today,
+        mine=done.all,
+        mine_today=done.today,
         team=run.labels_usable,
         goal=goal,
         waiting_for=waiting_for,
@@ -93,12 +93,18 @@ def _run(session: Session, run_id: UUID) -> Run:
     return run
 
 
-def _waiting_for(session: Session, labeler_id: UUID, run: Run, goal: int) -> str | None:
+def _waiting_for(session: Session, labeler_id: UUID, run: Run, hparams: RunHParams, done: tallies.Done) -> str | None:
     note = f": {run.note}" if run.note else ""
+    goal = hparams.schedule.total_labels
     if run.phase == Phase.STOPPED:
         return f"This run was stopped{note}."
-    total, free = _to_do(session, labeler_id, run.id)
-    if free:
+    if _holds_some(session, labeler_id, run.id):
+        return None
+    if session.scalar(select(is_excluded(run.id, labeler_id))):
+        return "A researcher has taken you out of this run for now: ask them about it."
+    if tallies.left(hparams.collection, done) == 0:
+        return tallies.why_none_left(hparams.collection, done)
+    if _some(session, labeler_id, run.id, is_free() | ~has_active_lease()):
         return None
     if run.phase == Phase.PAUSED:
         return f"The run is paused{note}. Nothing new is written until a researcher resumes it."
@@ -106,20 +112,33 @@ def _waiting_for(session: Session, labeler_id: UUID, run: Run, goal: int) -> str
         return f"The run has all {goal} labels it asked for. Thank you."
     if run.serving_id is None:
         return "The model is being prepared."
-    if total:
-        return f"Other labelers are looking at the last {total}. New samples are being written."
+    if others := _some(session, labeler_id, run.id, has_active_lease()):
+        last = f"the last {others}" if others < SEVERAL else "what is there"
+        return f"Other labelers are looking at {last}. New samples are being written."
     return "New samples are being written."
 
 
-def _to_do(session: Session, labeler_id: UUID, run_id: UUID) -> tuple[int, int]:
-    """Comparisons this labeler has not answered: all, and those nobody else holds."""
-    mine = select(Assignment.id).where(
-        Assignment.comparison_id == Comparison.id,
-        Assignment.labeler_id == labeler_id,
-        Assignment.state == AssignmentState.LEASED,
+def _holds_some(session: Session, labeler_id: UUID, run_id: UUID) -> bool:
+    held = (
+        select(Assignment.id)
+        .join(Comparison, Comparison.id == Assignment.comparison_id)
+        .where(
+            Assignment.labeler_id == labeler_id,
+            Assignment.state == AssignmentState.LEASED,
+            Comparison.run_id == run_id,
+            Comparison.state == ComparisonState.READY,
+        )
     )
-    query = select(func.count(), func.count().filter(~has_active_lease() | mine.exists())).where(
-        Comparison.run_id == run_id, Comparison.state == ComparisonState.READY, ~has_answer(labeler_id)
+    return session.scalar(held.limit(1)) is not None
+
+
+def _some(session: Session, labeler_id: UUID, run_id: UUID, which: ColumnElement[bool]) -> int:
+    """How many comparisons this labeler has not answered, counted up to `SEVERAL`: there may be a million."""
+    query = select(Comparison.id).where(
+        Comparison.run_id == run_id,
+        Comparison.state == ComparisonState.READY,
+        Comparison.purpose.in_(QUEUED),
+        which,
+        is_open_to(labeler_id),
     )
-    total, free = session.execute(query).one()
-    return total, free
+    return session.scalar(select(func.count()).select_from(query.limit(SEVERAL).subquery())) or 0

@@ -1,21 +1,23 @@
 """Which labels count: the one definition that the schedule, the trainers and the reports share.
 
-A label is *current* when no later revision of the same labeler and comparison exists. It is *usable* when it is
-current, its verdict is one of those asked for, its labeler is not disabled, nobody has flagged its comparison, and it
-is the earliest such label of its comparison. Trainers and the schedule ask for `RewardHParams.used_verdicts` of the
-run; who needs to know the best sample asks for `best` alone.
+A label is *current* when no later revision of the same labeler and comparison exists. It *stands* when it is current,
+its labeler is neither disabled nor excluded from the run, and nobody has flagged its comparison. It is *usable* when
+it stands, is not surplus (unless the run asks for that), its verdict is one of those asked for, and it is the earliest
+such label of its comparison. Trainers and the schedule ask for `RewardHParams.used_verdicts` of the run; who needs to
+know the best sample asks for `best` alone.
 It *trains* when, besides, the comparison's purpose trains and its prompt is of the train split.
 """
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.dialects.postgresql import distinct_on
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
-from app.models import Account, Comparison, ComparisonState, Label, Prompt, Purpose, Split, Verdict
+from app.models import Account, Comparison, ComparisonState, Exclusion, Label, Prompt, Purpose, Split, Verdict
 
+Id = UUID | InstrumentedAttribute[UUID]
 TRAINING_PURPOSES = (Purpose.TRAIN, Purpose.VALIDATION)
 
 
@@ -33,8 +35,29 @@ def is_current() -> ColumnElement[bool]:
     )
 
 
-def usable_labels(run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,)) -> Select[Label]:
-    """Usable labels of a run, one per comparison, whatever the purpose and split."""
+def stands() -> ColumnElement[bool]:
+    """Condition on `Label`, `Comparison` and `Account`, joined: nothing speaks against it but, maybe, surplus."""
+    return and_(
+        Comparison.state != ComparisonState.FLAGGED,
+        Account.disabled_at.is_(None),
+        ~is_excluded(Comparison.run_id, Label.labeler_id),
+        is_current(),
+    )
+
+
+def is_excluded(run_id: Id, labeler_id: Id) -> ColumnElement[bool]:
+    """Whether the labeler is left out of the run."""
+    return (
+        select(Exclusion.id)
+        .where(Exclusion.run_id == run_id, Exclusion.labeler_id == labeler_id, Exclusion.lifted_at.is_(None))
+        .exists()
+    )
+
+
+def usable_labels(
+    run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,), *, surplus: bool = False
+) -> Select[Label]:
+    """Usable labels of a run, one per comparison, whatever the purpose and split; surplus only as a stand-in."""
     return (
         select(Label)
         .ext(distinct_on(Label.comparison_id))
@@ -42,24 +65,26 @@ def usable_labels(run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,)) -
         .join(Account, Account.id == Label.labeler_id)
         .where(
             Comparison.run_id == run_id,
-            Comparison.state != ComparisonState.FLAGGED,
             Label.verdict.in_(verdicts),
-            Account.disabled_at.is_(None),
-            is_current(),
+            *(() if surplus else (Label.surplus.is_(False),)),
+            stands(),
         )
-        .order_by(Label.comparison_id, Label.created_at)
+        .order_by(Label.comparison_id, Label.surplus, Label.created_at)
     )
 
 
-def training_labels(run_id: UUID, verdicts: Sequence[Verdict]) -> Select[Label]:
+def training_labels(run_id: UUID, verdicts: Sequence[Verdict], *, surplus: bool = False) -> Select[Label]:
     """Usable labels that may train: right purpose, prompt of the train split."""
     return (
-        usable_labels(run_id, verdicts)
+        usable_labels(run_id, verdicts, surplus=surplus)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .where(Comparison.purpose.in_(TRAINING_PURPOSES), Prompt.split == Split.TRAIN)
     )
 
 
-def count_training(session: Session, run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,)) -> int:
+def count_training(
+    session: Session, run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,), *, surplus: bool = False
+) -> int:
     """How many labels the schedule may count."""
-    return session.scalar(select(func.count()).select_from(training_labels(run_id, verdicts).subquery())) or 0
+    labels = training_labels(run_id, verdicts, surplus=surplus)
+    return session.scalar(select(func.count()).select_from(labels.subquery())) or 0

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import structlog
 
-from app import runs
+from app import leasing, runs
 from app.db import session_scope
 from app.errors import DomainError
 from app.jobs import ADVANCE_RUN, CARRY, TICK
@@ -33,11 +33,13 @@ def advance_run(self: DatabaseTask, run_id: str) -> None:
 
 @celery.task(name=TICK, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
 def tick(self: DatabaseTask) -> None:
-    """Every second: send again what is due, and look at each running run."""
+    """Every second: send again what is due, end leases that ran out, and look at each running run."""
     settings = self.settings
     with session_scope(self.factory) as session:
         revived = fencing.revive(session, stale_seconds=settings.stale_seconds, resend_seconds=settings.resend_seconds)
         running = runs.running(session)
+    with session_scope(self.factory) as session:
+        leasing.expire(session)
     if revived:
         log.info("jobs_sent_again", jobs=revived)
     for run_id in running:

@@ -66,13 +66,13 @@ def _note(session: Session, run: Run) -> None:
 
 def read_state(session: Session, run: Run) -> loop.RunState:
     """What `loop.next_actions` wants to know of a run."""
-    used = RunHParams.model_validate(run.hparams).reward.used_verdicts
+    reward = RunHParams.model_validate(run.hparams).reward
     reward_labels, reward_episodes = _reward_model(session, run)
     return loop.RunState(
         has_reference=run.reference_id is not None,
         stopped_line=andon.pulled(session, run.id) is not None,
         busy=_busy(session, run.id),
-        training_labels=usable.count_training(session, run.id, used),
+        training_labels=usable.count_training(session, run.id, reward.used_verdicts, surplus=reward.uses_surplus),
         reward_labels=reward_labels,
         reward_episodes=reward_episodes,
         episodes=run.episodes,
@@ -136,7 +136,12 @@ def _unscored(session: Session, run: Run) -> bool:
     open_sample = (
         select(ComparisonSample.sample_id)
         .join(Comparison, Comparison.id == ComparisonSample.comparison_id)
-        .where(Comparison.run_id == run.id, Comparison.state == ComparisonState.READY, ~scored)
+        .where(
+            Comparison.run_id == run.id,
+            Comparison.state == ComparisonState.READY,
+            Comparison.purpose.in_(comparisons.QUEUED),
+            ~scored,
+        )
     )
     return session.scalar(select(open_sample.exists())) or False
 

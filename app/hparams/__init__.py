@@ -6,6 +6,7 @@ Standard library and pydantic only, so that forms, the API and the trainers read
 
 from app.hparams.base import HParams
 from app.hparams.changes import parse_changes, planned
+from app.hparams.collection import CollectionHParams
 from app.hparams.labeling import LabelingHParams
 from app.hparams.ppo import GuardHParams, PPOHParams
 from app.hparams.presets import PRESETS, preset
@@ -20,6 +21,7 @@ __all__ = [
     "PAPER_HEAD",
     "PRESETS",
     "PROBE_HEADS",
+    "CollectionHParams",
     "GuardHParams",
     "HParams",
     "LabelingHParams",

@@ -67,6 +67,9 @@ class RewardHParams(HParams):
     """`even`: a tie trains toward equal scores; `drop`: it trains nothing and the schedule does not count it."""
     none_labels: Literal["drop", "even"] = "drop"
     """The same for the answer that none is good."""
+    surplus_labels: Literal["drop", "use"] = "drop"
+    """Answers that came when no more were wanted: `use` lets one stand in where no other answer to its comparison
+    counts, say because a labeler was excluded since."""
     query: Literal["formatted", "raw"] = "formatted"
     """What the reward model reads before the response: `raw` leaves out prefix and suffix, as published."""
     learning_rate: Rate = 1.77e-5
@@ -83,3 +86,8 @@ class RewardHParams(HParams):
         """Answers that train and that the schedule counts."""
         even = {Verdict.TIE: self.tie_labels, Verdict.NONE: self.none_labels}
         return (Verdict.BEST, *(verdict for verdict, use in even.items() if use == "even"))
+
+    @property
+    def uses_surplus(self) -> bool:
+        """Whether an answer that was no longer wanted may stand in for one that does not count."""
+        return self.surplus_labels == "use"

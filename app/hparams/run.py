@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from app.hparams.base import HParams
+from app.hparams.collection import CollectionHParams
 from app.hparams.labeling import LabelingHParams
 from app.hparams.ppo import PPOHParams
 from app.hparams.reward import RewardHParams
@@ -21,6 +22,7 @@ class RunHParams(HParams):
     ppo: PPOHParams
     schedule: ScheduleHParams
     labeling: LabelingHParams = LabelingHParams()
+    collection: CollectionHParams = CollectionHParams()
     prompt_set: str = "stories"
     """Name of the imported prompts."""
     seed: Annotated[int, Field(ge=0)] = 0

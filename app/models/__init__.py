@@ -2,6 +2,7 @@
 
 from app.kinds import Question, Split, Verdict
 from app.models.account import Account, ApiToken, Invite, Role, WebSession
+from app.models.agreement import Agreement
 from app.models.andon import Andon
 from app.models.assignment import Assignment, AssignmentState
 from app.models.audit import Audit
@@ -9,6 +10,7 @@ from app.models.base import Base
 from app.models.checkpoint import Checkpoint, CheckpointKind
 from app.models.comparison import Comparison, ComparisonSample, ComparisonState, Purpose
 from app.models.evaluation import Evaluation
+from app.models.exclusion import Exclusion
 from app.models.gold import Gold
 from app.models.guideline import Acknowledgement, Guideline
 from app.models.job import Job, JobState
@@ -19,10 +21,12 @@ from app.models.practice import PracticeAnswer, PracticeItem
 from app.models.prompt import Prompt
 from app.models.run import Phase, Run
 from app.models.sample import Sample, SamplePurpose, SampleScore
+from app.models.tally import Tally
 
 __all__ = [
     "Account",
     "Acknowledgement",
+    "Agreement",
     "Andon",
     "ApiToken",
     "Assignment",
@@ -35,6 +39,7 @@ __all__ = [
     "ComparisonSample",
     "ComparisonState",
     "Evaluation",
+    "Exclusion",
     "Gold",
     "Guideline",
     "Invite",
@@ -57,6 +62,7 @@ __all__ = [
     "SamplePurpose",
     "SampleScore",
     "Split",
+    "Tally",
     "Verdict",
     "WebSession",
 ]

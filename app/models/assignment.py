@@ -20,12 +20,12 @@ class AssignmentState(StrEnum):
 
 
 class Assignment(Keyed, Dated, Base):
-    """A comparison lent to one labeler. The partial index allows one lease per comparison at a time."""
+    """A comparison lent to one labeler. The partial index allows a labeler one lease of a comparison at a time."""
 
     __tablename__ = "assignment"
     __table_args__ = (
-        Index("uq_assignment_leased_comparison", "comparison_id", unique=True, postgresql_where="state = 'leased'"),
-        Index("ix_assignment_labeler_id_state", "labeler_id", "state"),
+        Index("uq_assignment_lease", "labeler_id", "comparison_id", unique=True, postgresql_where="state = 'leased'"),
+        Index("ix_assignment_leased_until", "expires_at", postgresql_where="state = 'leased'"),
         Index("ix_assignment_comparison_id_labeler_id", "comparison_id", "labeler_id"),
     )
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Dated, Keyed, enum_column
@@ -17,8 +17,10 @@ class Purpose(StrEnum):
     VALIDATION = "validation"
     """Two samples of the reference against two of a policy."""
     GOLD = "gold"
+    """Its right answer is known; mixed in secretly."""
     PRACTICE = "practice"
     REPEAT = "repeat"
+    """Shown to the same labeler before."""
     EVALUATION = "evaluation"
     """On prompts of the valid or test split: measures, never trains."""
 
@@ -38,7 +40,13 @@ class Comparison(Keyed, Dated, Base):
     """As many samples of one prompt as the run's task compares."""
 
     __tablename__ = "comparison"
-    __table_args__ = (Index("ix_comparison_run_id_state", "run_id", "state", "promotion", "created_at"),)
+    __table_args__ = (
+        Index(
+            "ix_comparison_queue", "run_id", text("promotion desc"), "created_at", postgresql_where="state = 'ready'"
+        ),
+        CheckConstraint("answers <= wanted", name="answers_within_wanted"),
+        CheckConstraint("answers >= 0 and leased >= 0", name="counts_not_negative"),
+    )
 
     run_id: Mapped[UUID] = mapped_column(ForeignKey("run.id", ondelete="RESTRICT"))
     prompt_id: Mapped[UUID] = mapped_column(ForeignKey("prompt.id", ondelete="RESTRICT"), index=True)
@@ -49,6 +57,14 @@ class Comparison(Keyed, Dated, Base):
     purpose: Mapped[Purpose] = mapped_column(enum_column(Purpose))
     state: Mapped[ComparisonState] = mapped_column(enum_column(ComparisonState), default=ComparisonState.READY)
     closed_at: Mapped[datetime | None]
+    wanted: Mapped[int | None] = mapped_column(default=1)
+    """How many people should answer; None: all who come, as with gold."""
+    answers: Mapped[int] = mapped_column(default=0)
+    """Answers that count, of as many people."""
+    leased: Mapped[int] = mapped_column(default=0)
+    """Leases that run; who changes an assignment's state keeps this in step, with the comparison locked."""
+    repeat_of_id: Mapped[UUID | None] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"), index=True)
+    """The comparison that this one shows to the same labeler again."""
 
 
 class ComparisonSample(Base):

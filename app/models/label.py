@@ -35,6 +35,8 @@ class Label(Keyed, Dated, Base):
     reason: Mapped[str | None]
     strength: Mapped[int | None]
     """Pairs alone: how much better the chosen one is, 1 to `MOST_STRENGTH`."""
+    surplus: Mapped[bool] = mapped_column(default=False)
+    """It came when no further answer was wanted: kept, but neither counted nor trained on unless a run asks for it."""
     guideline_id: Mapped[UUID | None] = mapped_column(ForeignKey("guideline.id", ondelete="RESTRICT"))
 
 

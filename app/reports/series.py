@@ -77,7 +77,8 @@ def labels_over_time(session: Session, run: Run, points: int = POINTS) -> Series
     A label counts from the moment it was given, by today's standing: one taken back later is gone from the whole curve.
     """
     hparams = RunHParams.model_validate(run.hparams)
-    label = usable.training_labels(run.id, hparams.reward.used_verdicts).subquery()
+    used, surplus = hparams.reward.used_verdicts, hparams.reward.uses_surplus
+    label = usable.training_labels(run.id, used, surplus=surplus).subquery()
     elapsed = func.extract("epoch", label.c.created_at - run.created_at)
     longest = session.scalar(select(func.max(elapsed))) or 0
     width = max(1, -(-int(longest) // points))

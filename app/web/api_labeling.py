@@ -32,7 +32,7 @@ IdempotencyKey = Annotated[
 def lease(run_id: UUID, wanted: LeaseRequest, me: AccountDep, session: SessionDep, settings: SettingsDep) -> LeasesOut:
     """Comparisons to label: those you hold, renewed, then new ones. Samples stand in the order to show."""
     held = labeling.lease(session, me.id, run_id, count=wanted.count, lease_seconds=settings.lease_seconds)
-    progress = labeling.counts(session, me.id, run_id)
+    progress = labeling.counts(session, me.id, run_id, has_work=bool(held))
     return LeasesOut(leases=[LeaseOut.of(one) for one in held], progress=progress)
 
 

@@ -230,16 +230,21 @@ class TestRecord:
         late = lease(session, ada, run)[0]
         run_out(session)
         timely = lease(session, bob, run)[0]
-        best(session, ada, late)
-        best(session, bob, timely)
-        assert session.scalar(select(func.count()).select_from(Label)) == 2
+        first, second = best(session, ada, late), best(session, bob, timely)
+        assert [session.get_one(Label, one.label_id).surplus for one in (first, second)] == [False, True]
         assert count_training(session, run.id) == 1
+        undo(session, ada, first)
+        assert count_training(session, run.id) == 0
+        assert count_training(session, run.id, surplus=True) == 1
 
     def test_only_those_who_were_asked_may_answer(self, session: Session, run: Run, ada: Account, bob: Account) -> None:
         make_comparison(session, run)
         got = lease(session, ada, run)[0]
-        with pytest.raises(NotFoundError, match="never given"):
+        with pytest.raises(ConflictError, match="somebody else"):
             best(session, bob, got)
+        unasked = make_comparison(session, run)
+        with pytest.raises(NotFoundError, match="never given"):
+            labeling.record(session, bob.id, unasked.id, verdict=Verdict.SKIP, choice=None, key="k")
 
     def test_answers_that_make_no_sense(self, session: Session, run: Run, ada: Account) -> None:
         make_comparison(session, run)
@@ -383,7 +388,7 @@ class TestFlag:
         got = lease(session, ada, run)[0]
         with pytest.raises(InvalidError):
             labeling.flag(session, ada.id, got.comparison_id, " ")
-        with pytest.raises(NotFoundError):
+        with pytest.raises(ConflictError, match="somebody else"):
             labeling.flag(session, bob.id, got.comparison_id, "bad")
         best(session, ada, got)
         with pytest.raises(ConflictError, match="undo the answer"):

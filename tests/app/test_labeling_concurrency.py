@@ -16,24 +16,26 @@ from app import comparisons, labeling
 from app.db import SessionFactory, session_scope
 from app.errors import ConflictError
 from app.labeling import Lease, Recorded
-from app.models import Assignment, Comparison, ComparisonState, Label, Verdict
-from app.usable import count_training
+from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Label, Tally, Verdict
+from app.usable import count_training, is_current
 from tests.factories import make_account, make_comparison, make_run
 from tests.processes import wait_until
 
 LABELERS = 12
 COMPARISONS = 90
+CROWD = 64
+CROWD_COMPARISONS = 100
 
 
 class Plant:
     """A run with labelers; every call is one request, in a transaction of its own."""
 
-    def __init__(self, factory: SessionFactory, comparisons: int) -> None:
+    def __init__(self, factory: SessionFactory, comparisons: int, *, labelers: int = LABELERS, wanted: int = 1) -> None:
         self.factory = factory
         with session_scope(factory) as session:
             self.run = make_run(session)
-            self.labelers = [make_account(session, f"L{number}").id for number in range(LABELERS)]
-            self.comparisons = [make_comparison(session, self.run).id for _ in range(comparisons)]
+            self.labelers = [make_account(session, f"L{number}").id for number in range(labelers)]
+            self.comparisons = [make_comparison(session, self.run, wanted=wanted).id for _ in range(comparisons)]
 
     def lease(self, labeler: UUID, count: int) -> list[Lease]:
         with session_scope(self.factory) as session:
@@ -59,6 +61,54 @@ class Plant:
             for done in [threads.submit(work, labeler) for labeler in self.labelers]:
                 done.result()
 
+    def require_counts(self) -> None:
+        """What comparisons say of their leases and answers is what the other tables hold, and nobody counts twice."""
+        with self.factory() as session:
+            counted = select(Label.labeler_id, Label.comparison_id).where(
+                Label.verdict.in_(comparisons.CLOSING), Label.surplus.is_(False), is_current()
+            )
+            lent = select(Assignment.comparison_id).where(Assignment.state == AssignmentState.LEASED)
+            answered = [tuple(row) for row in session.execute(counted)]
+            leases = Counter(session.scalars(lent))
+            tallied = dict(
+                session.execute(select(Tally.labeler_id, func.sum(Tally.answers)).group_by("labeler_id")).all()
+            )
+            assert len(set(answered)) == len(answered)
+            answers = Counter(comparison for _, comparison in answered)
+            for one in session.scalars(select(Comparison)):
+                assert (one.answers, one.leased) == (answers[one.id], leases[one.id])
+                assert (one.state == ComparisonState.LABELED) == (one.answers == one.wanted)
+            done = Counter(session.scalars(counted.with_only_columns(Label.labeler_id)))
+            surplus = select(Label.labeler_id).where(
+                Label.surplus, Label.verdict.in_(comparisons.CLOSING), is_current()
+            )
+            done += Counter(session.scalars(surplus))
+            assert {who: count for who, count in tallied.items() if count} == done
+
+
+@pytest.mark.parametrize("wanted", [1, 5])
+def test_a_crowd_gives_exactly_the_wanted_answers(session_factory: SessionFactory, wanted: int) -> None:
+    """64 people, 100 comparisons; one in ten leases runs out and is answered late. Each person comes until they get
+    nothing any more, so nobody is waited for."""
+    plant = Plant(session_factory, CROWD_COMPARISONS, labelers=CROWD, wanted=wanted)
+
+    def work(labeler: UUID) -> None:
+        chance = random.Random(str(labeler))
+        while got := plant.lease(labeler, chance.randint(1, 4)):
+            if chance.random() < 0.1:
+                plant.run_out(labeler)
+            for one in got:
+                plant.record(labeler, one)
+
+    plant.together(work)
+    plant.together(work)  # for what ran out in the hands of the last
+    plant.require_counts()
+    with plant.factory() as session:
+        assert session.scalars(select(Comparison.answers)).all() == [wanted] * CROWD_COMPARISONS
+        asked = session.execute(select(Label.labeler_id, Label.comparison_id)).all()
+        assert len(set(asked)) == len(asked)
+        assert count_training(session, plant.run.id) == CROWD_COMPARISONS
+
 
 @pytest.fixture
 def plant(session_factory: SessionFactory) -> Plant:
@@ -78,6 +128,7 @@ def test_every_comparison_is_answered_once(plant: Plant) -> None:
                 answers[one.comparison_id] += 1
 
     plant.together(work)
+    plant.require_counts()
     assert answers == Counter(plant.comparisons)
     with plant.factory() as session:
         assert session.scalar(select(func.count()).select_from(Label)) == COMPARISONS
@@ -107,6 +158,7 @@ def test_skips_undos_retries_and_expiry_lose_nothing(plant: Plant) -> None:
                         told[labeler, one.comparison_id] = plant.record(labeler, back)
 
     plant.together(work)
+    plant.require_counts()
     with plant.factory() as session:
         current = select(Label.labeler_id, Label.comparison_id, Label.id, Label.revision)
         newest = current.ext(distinct_on(Label.labeler_id, Label.comparison_id)).order_by(
@@ -115,7 +167,8 @@ def test_skips_undos_retries_and_expiry_lose_nothing(plant: Plant) -> None:
         stored = {(who, what): Recorded(label_id=label, revision=n) for who, what, label, n in session.execute(newest)}
         assert stored == told
         closing = Label.verdict.in_(comparisons.CLOSING)
-        answered = select(Label.comparison_id).where(closing, Label.id.in_(made.label_id for made in told.values()))
+        current_ids = [made.label_id for made in told.values()]
+        answered = select(Label.comparison_id).where(closing, Label.surplus.is_(False), Label.id.in_(current_ids))
         labeled = select(Comparison.id).where(Comparison.state == ComparisonState.LABELED)
         assert set(session.scalars(answered)) == set(session.scalars(labeled))
 
@@ -183,6 +236,7 @@ def test_a_late_answer_beside_the_next_labelers_is_kept(plant: Plant) -> None:
             return
 
     plant.together(work)
+    plant.require_counts()
     with plant.factory() as session:
         answered = session.execute(select(Label.labeler_id, Label.comparison_id)).all()
         assert len(set(answered)) == len(answered)

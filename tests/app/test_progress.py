@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app import andon, labeling, progress
 from app.errors import NotFoundError
 from app.labeling import Lease, Recorded
-from app.models import Account, Guideline, Phase, Run, Verdict
+from app.models import Account, Exclusion, Guideline, Phase, Run, Verdict
 from tests.factories import make_account, make_comparison, make_run
 
 
@@ -48,13 +48,13 @@ class TestCounts:
         for _ in range(5):
             make_comparison(session, run)
         one, two, three, four, five = lease(session, ada, run, 5)
-        answer(session, ada, one, Verdict.BEST)
         answer(session, ada, two, Verdict.TIE)
+        session.execute(text("update tally set day = day - 2"))
+        answer(session, ada, one, Verdict.BEST)
         answer(session, ada, three, Verdict.NONE)
         answer(session, ada, four, Verdict.SKIP)
         undo(session, ada, answer(session, ada, five, Verdict.BEST))
         run.labels_usable = 7
-        session.execute(text("update label set created_at = created_at - interval '2 days' where verdict = 'tie'"))
         got = labeling.counts(session, ada.id, run.id)
         assert (got.mine, got.mine_today, got.team, got.goal) == (3, 2, 7, 600)
         assert labeling.counts(session, bob.id, run.id).mine == 0
@@ -76,6 +76,29 @@ class TestCounts:
         assert "all 600 labels" in (why(bob) or "")
         run.phase = Phase.STOPPED
         assert "stopped" in (why(ada) or "")
+
+    def test_a_quota_ends_the_work_of_one_person_and_an_exclusion_too(
+        self, session: Session, run: Run, ada: Account, bob: Account
+    ) -> None:
+        run.hparams = run.hparams | {"collection": {"labels_per_day": 2, "labels_per_labeler": 3}}
+        for _ in range(6):
+            make_comparison(session, run)
+        held = lease(session, ada, run, 8)
+        assert len(held) == 2
+        for one in held:
+            answer(session, ada, one, Verdict.BEST)
+        assert lease(session, ada, run, 8) == []
+        assert "your 2 answers of today" in (labeling.counts(session, ada.id, run.id).waiting_for or "")
+        session.execute(text("update tally set day = day - 1"))
+        assert len(lease(session, ada, run, 8)) == 1
+        assert len(lease(session, bob, run, 1)) == 1
+        session.add(Exclusion(run_id=run.id, labeler_id=bob.id, reason="too fast"))
+        answer(session, ada, lease(session, ada, run)[0], Verdict.TIE)
+        assert "all 3 answers" in (labeling.counts(session, ada.id, run.id).waiting_for or "")
+        assert len(lease(session, bob, run, 8)) == 1
+        answer(session, bob, lease(session, bob, run)[0], Verdict.SKIP)
+        assert lease(session, bob, run) == []
+        assert "taken you out" in (labeling.counts(session, bob.id, run.id).waiting_for or "")
 
     def test_says_that_the_cord_is_pulled(self, session: Session, run: Run, ada: Account) -> None:
         assert labeling.counts(session, ada.id, run.id).cord is None

@@ -47,8 +47,10 @@ def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     run = runs.get(session, claim.run_id)
     hparams = runs.hparams_of(run)
     verdicts = hparams.reward.used_verdicts
-    labels = session.scalars(usable.usable_labels(run.id, verdicts)).all()
-    training = {label.id for label in session.scalars(usable.training_labels(run.id, verdicts))}
+    surplus = hparams.reward.uses_surplus
+    labels = session.scalars(usable.usable_labels(run.id, verdicts, surplus=surplus)).all()
+    may_train = usable.training_labels(run.id, verdicts, surplus=surplus)
+    training = {label.id for label in session.scalars(may_train)}
     compared = _comparisons(session, labels, hparams.labeling.strength)
     in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
     prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))

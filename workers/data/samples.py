@@ -61,6 +61,8 @@ def record_samples(
 ) -> None:
     """Samples, their comparisons and, per prompt index, the scores of the reward model in `plan`; ends the job."""
     run = runs.get(session, claim.run_id)
+    collection = runs.hparams_of(run).collection
+    rng = random.Random(f"{plan.seed}:wanted")
     for one in sampled:
         prompt, purpose = plan.prompts[one.prompt], plan.purposes[one.prompt]
         rows = [_row(run, plan, prompt, draw, SamplePurpose.COMPARISON, one.rejected) for draw in one.draws]
@@ -73,6 +75,7 @@ def record_samples(
             sample_ids=[row.id for row in rows],
             policy_id=plan.policy.checkpoint_id,
             purpose=Purpose(purpose),
+            wanted=comparisons.draw_wanted(collection, rng),
         )
         if plan.reward is not None:
             record_scores(session, plan.reward, dict(zip((r.id for r in rows), scores[one.prompt], strict=True)))
@@ -130,12 +133,13 @@ def score_plan(session: Session, claim: Claim) -> ScorePlan | None:
     if reward is None:
         return None
     scored = exists().where(SampleScore.sample_id == Sample.id, SampleScore.reward_model_id == reward.checkpoint_id)
+    queued = (Comparison.purpose.in_(comparisons.QUEUED), ~scored)
     rows = session.execute(
         select(Sample, Prompt.text)
         .join(Prompt, Prompt.id == Sample.prompt_id)
         .join(ComparisonSample, ComparisonSample.sample_id == Sample.id)
         .join(Comparison, Comparison.id == ComparisonSample.comparison_id)
-        .where(Comparison.run_id == run.id, Comparison.state == ComparisonState.READY, ~scored)
+        .where(Comparison.run_id == run.id, Comparison.state == ComparisonState.READY, *queued)
         .order_by(Comparison.promotion.desc(), Comparison.created_at, Sample.id)
         .limit(SCORE_CHUNK)
     ).all()

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from app.hparams import (
     PRESETS,
+    CollectionHParams,
     GuardHParams,
     LabelingHParams,
     PPOHParams,
@@ -23,13 +24,14 @@ from app.hparams.supervised import SupervisedHParams
 
 PAGE = (Path(__file__).parents[3] / "docs" / "presets.md").read_text()
 SECTIONS: dict[str, tuple[str, type[BaseModel], set[str]]] = {
-    "## Run": ("", RunHParams, {"preset", "task", "reward", "ppo", "schedule", "labeling"}),
+    "## Run": ("", RunHParams, {"preset", "task", "reward", "ppo", "schedule", "labeling", "collection"}),
     "## Task": ("task", TaskHParams, set()),
     "## Reward model": ("reward", RewardHParams, set()),
     "## PPO": ("ppo", PPOHParams, {"guards"}),
     "### Guards": ("ppo.guards", GuardHParams, set()),
     "## Schedule": ("schedule", ScheduleHParams, set()),
     "## Labeling": ("labeling", LabelingHParams, set()),
+    "## Collection": ("collection", CollectionHParams, set()),
 }
 IN_WORDS = {"question", "heads", "questions"}
 WORDS: dict[str, object] = {"none": None, "yes": True, "no": False, "true": True, "false": False, "empty": ""}

@@ -35,6 +35,7 @@ def answer(
         expires_at=func.clock_timestamp(),
     )
     session.add(lent)
+    comparison.leased += 1
     session.flush()
     choice = None if slot is None else samples[slot]
     labeling.record(session, person.id, comparison.id, verdict=verdict, choice=choice, key="k", strength=strength)

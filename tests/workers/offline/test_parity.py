@@ -118,6 +118,7 @@ class Tables:
                 expires_at=func.clock_timestamp(),
             )
         )
+        comparison.leased += 1
         self.session.flush()
         choice = shown[event.best] if event.best is not None else None
         labeling.record(

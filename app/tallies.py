@@ -1,0 +1,55 @@
+"""How much each labeler did, and how much they may still do."""
+
+import datetime as dt
+from typing import NamedTuple
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Date, cast, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.hparams import CollectionHParams
+from app.models import Label, Tally
+
+
+class Done(NamedTuple):
+    """Answers of one labeler in one run that stand."""
+
+    all: int
+    today: int
+    """Since midnight UTC."""
+
+
+def done(session: Session, labeler_id: UUID, run_id: UUID) -> Done:
+    """How much a labeler did in a run."""
+    today = func.sum(Tally.answers).filter(Tally.day == _today())
+    mine = select(func.sum(Tally.answers), today).where(Tally.run_id == run_id, Tally.labeler_id == labeler_id)
+    everything, since_midnight = session.execute(mine).one()
+    return Done(everything or 0, since_midnight or 0)
+
+
+def add(session: Session, run_id: UUID, label: Label, change: int) -> None:
+    """Count an answer that is in the database (1), or no longer (-1) because it is undone."""
+    day = label.created_at.astimezone(dt.UTC).date()
+    row = insert(Tally).values(run_id=run_id, labeler_id=label.labeler_id, day=day, answers=change)
+    key = (Tally.run_id, Tally.labeler_id, Tally.day)
+    session.execute(row.on_conflict_do_update(index_elements=key, set_={"answers": Tally.answers + change}))
+
+
+def left(collection: CollectionHParams, so_far: Done) -> int | None:
+    """How many more answers a labeler may give; None: any number."""
+    bounds = ((collection.labels_per_day, so_far.today), (collection.labels_per_labeler, so_far.all))
+    room = [bound - count for bound, count in bounds if bound is not None]
+    return max(0, min(room)) if room else None
+
+
+def why_none_left(collection: CollectionHParams, so_far: Done) -> str:
+    """A sentence for a labeler who may give no more answers."""
+    whole = collection.labels_per_labeler
+    if whole is not None and so_far.all >= whole:
+        return f"You have given all {whole} answers that this run asks of one person. Thank you."
+    return f"You have given your {collection.labels_per_day} answers of today. More tomorrow (UTC). Thank you."
+
+
+def _today() -> ColumnElement[dt.date]:
+    return cast(func.timezone("UTC", func.clock_timestamp()), Date)
