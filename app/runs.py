@@ -1,7 +1,7 @@
-"""Runs: create, pause, resume, stop.
+"""Runs: create, pause, resume, roll back, finish, stop.
 
-running ⇄ paused, and from both to stopped. `finished` is set when all episodes are done; nothing leads out of
-`finished` and `stopped`.
+running ⇄ paused, and from both to finished and stopped. `finished` is set too when all episodes are done; nothing leads
+out of `finished` and `stopped`.
 """
 
 from collections.abc import Sequence
@@ -10,17 +10,18 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, guidelines, jobs, prompts
+from app import audit, guidelines, jobs, prompts, reports, retention
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import RunHParams
-from app.models import Job, JobState, Phase, Run, Split
+from app.kinds import JobKind
+from app.models import Checkpoint, CheckpointKind, Job, JobState, Phase, Run, Split, Standing
 
 LEAST_TRAIN_PROMPTS = 16
 """Below this the same questions come back within one screenful."""
 
 LEGAL: dict[Phase, tuple[Phase, ...]] = {
-    Phase.RUNNING: (Phase.PAUSED, Phase.STOPPED),
-    Phase.PAUSED: (Phase.RUNNING, Phase.STOPPED),
+    Phase.RUNNING: (Phase.PAUSED, Phase.STOPPED, Phase.FINISHED),
+    Phase.PAUSED: (Phase.RUNNING, Phase.STOPPED, Phase.FINISHED),
     Phase.FINISHED: (),
     Phase.STOPPED: (),
 }
@@ -65,6 +66,43 @@ def stop(session: Session, run_id: UUID, actor_id: UUID | None, note: str | None
     return _change(session, run_id, Phase.STOPPED, actor_id, note)
 
 
+def finish(session: Session, run_id: UUID, actor_id: UUID | None, note: str | None = None) -> Run:
+    """End a run as one that has done enough. Raises: ConflictError if it has ended."""
+    return _change(session, run_id, Phase.FINISHED, actor_id, note)
+
+
+def roll_back(
+    session: Session, run_id: UUID, checkpoint_id: UUID, actor_id: UUID | None, note: str | None = None
+) -> Run:
+    """Let PPO go on from an earlier policy or the reference, with a fresh optimizer; what is in hand is dropped.
+
+    An approved policy, and the reference, serve again from now on.
+    Raises: NotFoundError without such a policy of the run, ConflictError if the run has ended, no PPO was done since,
+        or the files of the policy were removed.
+    """
+    run = _locked(session, run_id)
+    if not LEGAL[run.phase]:
+        raise ConflictError(f"The run is {run.phase}: nothing goes on from anywhere. Clone it instead.")
+    target = session.get(Checkpoint, checkpoint_id)
+    policies = (CheckpointKind.POLICY, CheckpointKind.REFERENCE)
+    if target is None or target.run_id != run_id or target.kind not in policies:
+        raise NotFoundError("Choose a policy of this run, or its reference.")
+    if target.episodes >= run.episodes:
+        raise ConflictError(f"The run stands at {run.episodes} episodes: there is nothing behind it to go back over.")
+    retention.require_files(target)
+    _drop(session, run_id, JobKind.TRAIN_POLICY)
+    told = {"to": str(target.id), "episodes": target.episodes, "from_episodes": run.episodes, "note": note or ""}
+    reference = target.kind == CheckpointKind.REFERENCE
+    run.training_state_id, run.episodes, run.candidate_id = None if reference else target.id, target.episodes, None
+    if reference or target.standing == Standing.APPROVED:
+        run.serving_id = target.id
+        run.promotions += 1
+    audit.record(session, actor_id, reports.ROLLED_BACK, run_id=run_id, **told)
+    jobs.wake_run(session, run_id)
+    session.flush()
+    return run
+
+
 def retry_failed(session: Session, run_id: UUID) -> int:
     """Queue the failed jobs of a run again; how many."""
     revived = session.execute(
@@ -102,11 +140,23 @@ def hparams_of(run: Run) -> RunHParams:
     return RunHParams.model_validate(run.hparams)
 
 
-def _change(session: Session, run_id: UUID, phase: Phase, actor_id: UUID | None, note: str | None) -> Run:
+def _locked(session: Session, run_id: UUID) -> Run:
     lock = select(Run).where(Run.id == run_id).with_for_update()
     run = session.scalar(lock.execution_options(populate_existing=True))
     if run is None:
         raise NotFoundError("There is no such run.")
+    return run
+
+
+def _drop(session: Session, run_id: UUID, kind: JobKind) -> None:
+    """End the open jobs of a kind; a worker that has one in hand finds that it was overtaken."""
+    open_jobs = (Job.run_id == run_id, Job.kind == kind, Job.state != JobState.DONE)
+    ended = {"state": JobState.DONE, "attempt": Job.attempt + 1, "finished_at": func.clock_timestamp()}
+    session.execute(update(Job).where(*open_jobs).values(**ended, result={"dropped": "the run was rolled back"}))
+
+
+def _change(session: Session, run_id: UUID, phase: Phase, actor_id: UUID | None, note: str | None) -> Run:
+    run = _locked(session, run_id)
     if phase not in LEGAL[run.phase]:
         raise ConflictError(f"The run is {run.phase}: it cannot become {phase}.")
     run.phase, run.note = phase, (note or "").strip() or None

@@ -20,7 +20,19 @@ APP_FLOORS = {
     4: {"main", "cli", "up"},
     3: {"web"},
     1: {"models", "jobs"},
-    0: {"settings", "errors", "quality", "hparams", "orders", "kinds", "rules", "texts", "resources", "launch"},
+    0: {
+        "settings",
+        "errors",
+        "quality",
+        "sequential",
+        "hparams",
+        "orders",
+        "kinds",
+        "rules",
+        "texts",
+        "resources",
+        "launch",
+    },
 }
 WORKER_FLOORS = {
     4: {"tasks", "handlers", "control", "evaluation", "train_command", "finetune_command", "data_commands", "cli"},
@@ -32,6 +44,7 @@ WORKER_FLOORS = {
         "listening",
         "collection",
         "plan",
+        "watch",
         "heartbeat",
         "work",
         "database_task",
@@ -41,7 +54,16 @@ WORKER_FLOORS = {
     1: {"nets"},
     0: {"rlhf"},
 }
-SHARED = {"app.hparams", "app.kinds", "app.errors", "app.quality", "app.rules", "app.texts", "app.orders"}
+SHARED = {
+    "app.hparams",
+    "app.kinds",
+    "app.errors",
+    "app.quality",
+    "app.sequential",
+    "app.rules",
+    "app.texts",
+    "app.orders",
+}
 """Of the app, what every floor of the workers may read: no database and no torch comes with it."""
 MIDDLE_FLOOR = 2
 """Of every room not named above."""

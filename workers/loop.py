@@ -5,19 +5,25 @@ same state: the caller allows one job of a kind in flight per run, and this modu
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from app.hparams import RunHParams
+from app.hparams import PromotionHParams, RunHParams
 from app.kinds import JobKind
+from app.sequential import evidence_above, evidence_below, rejects
 from workers.schedules import Schedule, schedule_of
 
 SAMPLE_CHUNK = 16
 """Comparisons per sampling job, so that one stays well under a minute on a small CPU."""
-MAX_CANDIDATE_KL = 4.0
-"""A candidate whose KL exceeds the target by this factor is held back."""
 
-MIN_CANDIDATE_VALID = 0.05
-"""A candidate that ends fewer of its samples in time is held back: sampling for people would hardly come to an end."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Validation comparisons of a policy against the reference that people have answered."""
+
+    won: int = 0
+    lost: int = 0
+    attempt: int = 1
+    """Counts from 1 the policies of a run since it began, went back, or its cord was released."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,8 @@ class RunState:
     unscored: bool
     """Open comparisons lack a score of the newest reward model."""
     candidate: "Candidate | None"
+    serving: Trial | None
+    """Of the serving policy; None while the reference serves."""
     not_shown: str | None
     """A promoted policy or the reference (its id) that has not continued the showcase prompts."""
 
@@ -57,6 +65,7 @@ class Candidate:
     """Nats per response, last update."""
     valid_fraction: float
     """Share of its samples that end in time, last update."""
+    trial: Trial = Trial()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +80,23 @@ class Start:
 class Promote:
     """Let the candidate serve."""
 
+    evidence: dict[str, float] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
     """Keep the candidate from serving, and say why."""
 
     reason: str
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demote:
+    """Let the policy that served before serve again, and say why."""
+
+    reason: str
+    evidence: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +104,7 @@ class Finish:
     """All episodes are done."""
 
 
-Action = Start | Promote | Hold | Finish
+Action = Start | Promote | Hold | Demote | Finish
 
 
 def next_actions(state: RunState, hparams: RunHParams) -> list[Action]:
@@ -93,6 +113,7 @@ def next_actions(state: RunState, hparams: RunHParams) -> list[Action]:
         return list(_start(state, JobKind.IMPORT_MODEL))
     schedule = schedule_of(hparams)
     return [
+        *_demote(state, hparams.promotion),
         *_judge(state, hparams),
         *_sample(state, schedule),
         *_score(state),
@@ -129,17 +150,44 @@ def _start(state: RunState, kind: JobKind, **args: int | str) -> Iterator[Start]
         yield Start(kind=kind, args=args)
 
 
+def _demote(state: RunState, bounds: PromotionHParams) -> Iterator[Demote]:
+    """A stopped line does not keep it: what people see gets no worse by it."""
+    trial, error = state.serving, bounds.demotion_error
+    if trial is not None and error is not None:
+        evidence = evidence_below(trial.won, trial.lost, chance=0.5)
+        if rejects(evidence, error=error, attempt=trial.attempt):
+            said = f"it won {trial.won} of {trial.won + trial.lost} blind comparisons against the reference"
+            yield Demote(reason=said, evidence={"won": trial.won, "lost": trial.lost, "log_e": round(evidence, 3)})
+
+
 def _judge(state: RunState, hparams: RunHParams) -> Iterator[Promote | Hold]:
     candidate = state.candidate
     if candidate is None or state.stopped_line:
         return
-    target = hparams.ppo.kl_target
-    if target is not None and candidate.kl > MAX_CANDIDATE_KL * target:
-        yield Hold(reason=f"its KL of {candidate.kl:.1f} nats is over {MAX_CANDIDATE_KL:.0f} times the target")
-    elif candidate.valid_fraction < MIN_CANDIDATE_VALID:
-        yield Hold(reason=f"only {candidate.valid_fraction:.0%} of its samples end in time")
+    seen = {"kl": candidate.kl, "valid_fraction": candidate.valid_fraction}
+    target, bounds = hparams.ppo.kl_target, hparams.promotion
+    if target is not None and candidate.kl > bounds.kl_factor * target:
+        reason = f"its KL of {candidate.kl:.1f} nats is over {bounds.kl_factor:g} times the target"
+        yield Hold(reason=reason, evidence=seen)
+    elif candidate.valid_fraction < bounds.least_valid:
+        yield Hold(reason=f"only {candidate.valid_fraction:.0%} of its samples end in time", evidence=seen)
+    elif bounds.strict:
+        yield from _try(candidate.trial, bounds, seen)
     else:
-        yield Promote()
+        yield Promote(evidence=seen)
+
+
+def _try(trial: Trial, bounds: PromotionHParams, seen: dict[str, float]) -> Iterator[Promote | Hold]:
+    """Strict: people's blind answers decide, as soon as they can."""
+    answered = trial.won + trial.lost
+    seen = seen | {"won": trial.won, "lost": trial.lost}
+    fit = evidence_above(trial.won, trial.lost, chance=0.5 - bounds.margin)
+    unfit = evidence_below(trial.won, trial.lost, chance=0.5)
+    if rejects(fit, error=bounds.error):
+        yield Promote(evidence=seen | {"log_e": round(fit, 3)})
+    elif rejects(unfit, error=bounds.error) or answered >= bounds.most_comparisons:
+        said = f"it won {trial.won} of {answered} blind comparisons against the reference"
+        yield Hold(reason=said, evidence=seen | {"log_e": round(unfit, 3)})
 
 
 def _sample(state: RunState, schedule: Schedule) -> Iterator[Start]:

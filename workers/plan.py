@@ -23,8 +23,9 @@ from app.models import (
     Sample,
     SamplePurpose,
     SampleScore,
+    Standing,
 )
-from workers import loop, tracking
+from workers import loop, tracking, watch
 
 UNORDERED = (JobKind.GENERATE, *CARRIED)
 """Kinds that people ask for; the loop does not wait for them."""
@@ -42,6 +43,7 @@ def advance(session: Session, run_id: UUID) -> list[loop.Action]:
         return []
     hparams = RunHParams.model_validate(run.hparams)
     comparisons.retire_stale(session, run)
+    watch.watch(session, run, hparams)
     state = read_state(session, run)
     run.labels_usable = state.training_labels
     run.labels_required = loop.required_now(state, hparams)
@@ -80,6 +82,7 @@ def read_state(session: Session, run: Run) -> loop.RunState:
         supply_target=comparisons.supply_target(session, run.id),
         unscored=_unscored(session, run),
         candidate=_candidate(session, run),
+        serving=watch.trial(session, run, run.serving_id),
         not_shown=_not_shown(session, run),
     )
 
@@ -89,16 +92,46 @@ def apply(session: Session, run: Run, action: loop.Action) -> None:
     match action:
         case loop.Start(kind=kind, args=args):
             start_job(session, run.id, kind, dict(args))
-        case loop.Promote():
-            run.serving_id, run.candidate_id = run.candidate_id, None
-            run.promotions += 1
-            audit.record(session, None, "policy.promoted", run_id=run.id, policy=str(run.serving_id))
-        case loop.Hold(reason=reason):
-            audit.record(session, None, "policy.held", run_id=run.id, policy=str(run.candidate_id), reason=reason)
+        case loop.Promote(evidence=evidence):
+            _promote(session, run, evidence)
+        case loop.Hold(reason=reason, evidence=evidence):
+            _stand(session, run.candidate_id, Standing.HELD)
+            told = {"policy": str(run.candidate_id), "reason": reason, "evidence": evidence}
+            audit.record(session, None, "policy.held", run_id=run.id, **told)
             run.candidate_id = None
+        case loop.Demote(reason=reason, evidence=evidence):
+            _demote(session, run, reason, evidence)
         case loop.Finish():
             run.phase = Phase.FINISHED
             audit.record(session, None, "run.finished", run_id=run.id, episodes=run.episodes)
+
+
+def _promote(session: Session, run: Run, evidence: dict[str, float]) -> None:
+    _stand(session, run.candidate_id, Standing.APPROVED)
+    before, run.serving_id, run.candidate_id = run.serving_id, run.candidate_id, None
+    run.promotions += 1
+    told = {"policy": str(run.serving_id), "instead_of": str(before), "evidence": evidence}
+    audit.record(session, None, "policy.promoted", run_id=run.id, **told)
+
+
+def _demote(session: Session, run: Run, reason: str, evidence: dict[str, float]) -> None:
+    """The newest approved policy behind it serves again, else the reference: a promotion too, for what people see."""
+    demoted = session.get_one(Checkpoint, run.serving_id)
+    demoted.standing = Standing.DEMOTED
+    approved = (
+        Checkpoint.run_id == run.id,
+        Checkpoint.standing == Standing.APPROVED,
+        Checkpoint.removed_at.is_(None),
+    )
+    before = select(Checkpoint.id).where(*approved, Checkpoint.number < demoted.number)
+    run.serving_id = session.scalar(before.order_by(Checkpoint.number.desc()).limit(1)) or run.reference_id
+    run.promotions += 1
+    told = {"policy": str(demoted.id), "reason": reason, "serves_now": str(run.serving_id), "evidence": evidence}
+    audit.record(session, None, "policy.demoted", run_id=run.id, **told)
+
+
+def _stand(session: Session, policy_id: UUID | None, standing: Standing) -> None:
+    session.get_one(Checkpoint, policy_id).standing = standing
 
 
 def start_job(session: Session, run_id: UUID, kind: JobKind, args: dict[str, int | str]) -> Job:
@@ -150,7 +183,11 @@ def _candidate(session: Session, run: Run) -> loop.Candidate | None:
     policy = session.get(Checkpoint, run.candidate_id) if run.candidate_id else None
     if policy is None:
         return None
-    return loop.Candidate(kl=policy.report["kl"], valid_fraction=policy.report["valid_fraction"])
+    return loop.Candidate(
+        kl=policy.report["kl"],
+        valid_fraction=policy.report["valid_fraction"],
+        trial=watch.trial(session, run, policy.id) or loop.Trial(),
+    )
 
 
 def _not_shown(session: Session, run: Run) -> str | None:

@@ -113,7 +113,11 @@ class PPOPlan:
 
     reference: PolicyFiles
     state_digest: str | None
-    """Training state in the checkpoint store; None: start from the reference."""
+    """Training state in the checkpoint store; None: start from a policy or the reference."""
+    policy_digest: str | None = None
+    """Published policy to start from, with a fresh optimizer: the run was rolled back to it."""
+    kl_coef: float | None = None
+    """Coefficient to start with there; None: that of the hyperparameters."""
     reward: RewardFiles
     """Pinned for the whole job; a newer one counts from the next."""
     hparams: RunHParams

@@ -139,7 +139,7 @@ class Workshop:
         return {one.prompt: [next(judged) for _ in one.draws] for one in sampled}
 
     def trainer(self, plan: PPOPlan) -> PPOTrainer:
-        """PPO where the plan goes on: in memory still, from the training state on disk, or from the reference.
+        """PPO where the plan goes on: in memory still, from the training state on disk, from a policy or the reference.
 
         Raises: LostStateError if that state is gone or broken.
         """
@@ -150,19 +150,22 @@ class Workshop:
         reference = self.reference(plan.reference)
         ppo = plan.hparams.ppo
         trainer = PPOTrainer(
-            self._fresh_policy(reference, frozen=ppo.frozen_layers),
+            self._fresh_policy(reference, frozen=ppo.frozen_layers, digest=plan.policy_digest),
             reference.policy,
             task=plan.hparams.task,
             ppo=ppo,
             terminators=reference.terminators(plan.hparams.task),
             seed=plan.hparams.seed,
-            progress=Progress(update=0, kl_coef=ppo.kl_coef),
+            progress=Progress(
+                update=plan.update if plan.policy_digest else 0,
+                kl_coef=ppo.kl_coef if plan.kl_coef is None else plan.kl_coef,
+            ),
             bf16=self.precision.bf16,
             value_network=self._fresh_value_network(reference) if ppo.value_network == "separate" else None,
         )
         if plan.state_digest is not None:
             training_state.restore(trainer, self.store, plan.state_digest)
-        elif ppo.value_init == "reward_model":
+        elif ppo.value_init == "reward_model" and plan.policy_digest is None:
             critic = trainer.models.value_network or trainer.policy
             start_from_reward_model(critic, self.reward_model(plan.reference, plan.reward))
         return trainer
@@ -264,9 +267,13 @@ class Workshop:
             for row, real, (_, response) in zip(ids, mask, samples, strict=True)
         ]
 
-    def _fresh_policy(self, reference: Reference, *, frozen: float = 0.0) -> Policy:
+    def _fresh_policy(self, reference: Reference, *, frozen: float = 0.0, digest: str | None = None) -> Policy:
+        """The reference once more, or a published policy with its value head."""
         model = LanguageModel.load(reference.folder, device=self.device)
-        return Policy(model, frozen_layers=int(frozen * model.num_layers))
+        fresh = Policy(model, frozen_layers=int(frozen * model.num_layers))
+        if digest is not None:
+            fresh.load_state_dict(load_policy(self.store, digest, reference.folder, device=self.device).state_dict())
+        return fresh
 
     def _fresh_value_network(self, reference: Reference) -> ValueNetwork:
         return ValueNetwork(LanguageModel.load(reference.folder, device=self.device))

@@ -8,6 +8,7 @@ from app.hparams.base import HParams
 from app.hparams.changes import parse_changes, planned
 from app.hparams.collection import CollectionHParams
 from app.hparams.labeling import LabelingHParams
+from app.hparams.line import AndonHParams, PromotionHParams
 from app.hparams.ppo import GuardHParams, PPOHParams
 from app.hparams.presets import PRESETS, preset
 from app.hparams.reward import MIDDLE_MEANS, PAPER_HEAD, PROBE_HEADS, Pooling, Readout, RewardHead, RewardHParams
@@ -21,12 +22,14 @@ __all__ = [
     "PAPER_HEAD",
     "PRESETS",
     "PROBE_HEADS",
+    "AndonHParams",
     "CollectionHParams",
     "GuardHParams",
     "HParams",
     "LabelingHParams",
     "PPOHParams",
     "Pooling",
+    "PromotionHParams",
     "Readout",
     "RewardHParams",
     "RewardHead",

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from app.hparams.base import HParams
 from app.hparams.collection import CollectionHParams
 from app.hparams.labeling import LabelingHParams
+from app.hparams.line import AndonHParams, PromotionHParams
 from app.hparams.ppo import PPOHParams
 from app.hparams.reward import RewardHParams
 from app.hparams.schedule import ScheduleHParams
@@ -23,6 +24,8 @@ class RunHParams(HParams):
     schedule: ScheduleHParams
     labeling: LabelingHParams = LabelingHParams()
     collection: CollectionHParams = CollectionHParams()
+    promotion: PromotionHParams = PromotionHParams()
+    andon: AndonHParams = AndonHParams()
     prompt_set: str = "stories"
     """Name of the imported prompts."""
     seed: Annotated[int, Field(ge=0)] = 0

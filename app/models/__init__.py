@@ -7,7 +7,7 @@ from app.models.andon import Andon
 from app.models.assignment import Assignment, AssignmentState
 from app.models.audit import Audit
 from app.models.base import Base
-from app.models.checkpoint import Checkpoint, CheckpointKind
+from app.models.checkpoint import Checkpoint, CheckpointKind, Standing
 from app.models.comparison import Comparison, ComparisonSample, ComparisonState, Purpose
 from app.models.evaluation import Evaluation
 from app.models.exclusion import Exclusion
@@ -62,6 +62,7 @@ __all__ = [
     "SamplePurpose",
     "SampleScore",
     "Split",
+    "Standing",
     "Tally",
     "Verdict",
     "WebSession",

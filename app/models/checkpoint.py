@@ -23,6 +23,20 @@ class CheckpointKind(StrEnum):
     """Policy, value head, optimizer, KL coefficient, random state: what PPO resumes from."""
 
 
+class Standing(StrEnum):
+    """How far a published policy got."""
+
+    CANDIDATE = "candidate"
+    APPROVED = "approved"
+    """It served, or does."""
+    HELD = "held"
+    """It was kept from serving."""
+    DEMOTED = "demoted"
+    """It served and lost blind comparisons against the reference."""
+    PASSED_OVER = "passed_over"
+    """It was published while another was on trial."""
+
+
 class Checkpoint(Keyed, Dated, Base):
     """Immutable files under one digest, and how they came to be. Written after the files are synced."""
 
@@ -44,6 +58,8 @@ class Checkpoint(Keyed, Dated, Base):
     episodes: Mapped[int] = mapped_column(default=0)
     """PPO episodes behind these weights."""
     kl_coef: Mapped[float | None]
+    standing: Mapped[Standing | None] = mapped_column(enum_column(Standing))
+    """Policies alone."""
     report: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Figures of its making: held-out accuracy, gain, bias, chosen head, KL."""
     removed_at: Mapped[datetime | None]

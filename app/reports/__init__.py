@@ -3,6 +3,16 @@
 from app.reports.accuracy import Accuracy, incoming_accuracy
 from app.reports.checkpoints import CheckpointReport, Lineage, checkpoints, lineage
 from app.reports.events import Event, EventKind, events
+from app.reports.evidence import (
+    ROLLED_BACK,
+    Outcomes,
+    attempt,
+    blind_wins,
+    choices,
+    first_figures,
+    fresh_since,
+    update_figures,
+)
 from app.reports.series import Point, Series, labels_over_time, last_steps, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
 from app.reports.status import Status, run_status
@@ -17,6 +27,7 @@ from app.reports.summary import (
 )
 
 __all__ = [
+    "ROLLED_BACK",
     "Accuracy",
     "AndonReport",
     "CheckpointRef",
@@ -27,6 +38,7 @@ __all__ = [
     "FailedJob",
     "JobInFlight",
     "Lineage",
+    "Outcomes",
     "Point",
     "RunSummary",
     "Series",
@@ -34,8 +46,13 @@ __all__ = [
     "ShowcasePrompt",
     "ShowcaseText",
     "Status",
+    "attempt",
+    "blind_wins",
     "checkpoints",
+    "choices",
     "events",
+    "first_figures",
+    "fresh_since",
     "incoming_accuracy",
     "labels_over_time",
     "last_steps",
@@ -44,4 +61,5 @@ __all__ = [
     "run_status",
     "run_summary",
     "showcase",
+    "update_figures",
 ]

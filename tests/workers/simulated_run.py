@@ -112,6 +112,7 @@ class SimulatedRun:
             supply_target=16,
             unscored=False,
             candidate=None if self.candidate is None else Candidate(kl=1.0, valid_fraction=1.0),
+            serving=None,
             not_shown=None,
         )
 
@@ -129,7 +130,7 @@ class SimulatedRun:
                     assert self.candidate is not None
                     self.serving, self.candidate = self.candidate, None
                     self.promotions += 1
-                case loop.Hold():
+                case loop.Hold() | loop.Demote():
                     raise AssertionError("nothing is wrong with the candidates of this world")
                 case loop.Finish():
                     self.finished = True

@@ -11,11 +11,13 @@ from app.kinds import JobKind
 from workers.loop import (
     Action,
     Candidate,
+    Demote,
     Finish,
     Hold,
     Promote,
     RunState,
     Start,
+    Trial,
     next_actions,
     waiting_for,
 )
@@ -35,6 +37,7 @@ NEW = RunState(
     supply_target=16,
     unscored=False,
     candidate=None,
+    serving=None,
     not_shown=None,
 )
 TRAINED = replace(NEW, training_labels=64, reward_labels=64)
@@ -187,7 +190,7 @@ def test_batched_collects_trains_and_optimises_in_turn() -> None:
 def test_batched_waits_for_the_judgement_of_the_policy_that_writes_the_next_batch() -> None:
     candidate = Candidate(kl=6.0, valid_fraction=0.5)
     ended = replace(NEW, training_labels=64, reward_labels=64, episodes=31 * 32, open_training=0, candidate=candidate)
-    assert next_actions(ended, BATCHED) == [Promote()]
+    assert [type(one) for one in next_actions(ended, BATCHED)] == [Promote]
     assert sampled(next_actions(replace(ended, stopped_line=True), BATCHED)) == [16]  # by the approved policy
 
 
@@ -207,3 +210,33 @@ def test_batched_trains_a_reward_model_in_each_round_even_when_its_labels_are_in
 def test_batched_goes_on_although_a_label_is_taken_back_during_optimisation() -> None:
     fewer = replace(NEW, training_labels=60, reward_labels=64, episodes=10 * 32, open_training=0)
     assert kinds(next_actions(fewer, BATCHED)) == [JobKind.TRAIN_POLICY]
+
+
+def test_a_serving_policy_that_loses_blind_comparisons_gives_way_even_on_a_stopped_line() -> None:
+    # Ten of ten lost is an e-value of 186, over the 164.5 that the first policy of a run may lose at 1 %.
+    lost = replace(NEW, serving=Trial(won=0, lost=10))
+    (demote,) = next_actions(lost, SMALL)
+    assert isinstance(demote, Demote)
+    assert demote.reason == "it won 0 of 10 blind comparisons against the reference"
+    assert [type(one) for one in next_actions(replace(lost, stopped_line=True), SMALL)] == [Demote]
+    assert next_actions(replace(NEW, serving=Trial(won=0, lost=9)), SMALL) == []
+    never = planned("sentiment-small", {"promotion": {"demotion_error": None}})
+    assert next_actions(lost, never) == []
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "expected"),
+    [
+        (0, 0, []),
+        (5, 5, []),
+        (12, 2, [Promote]),
+        (0, 7, [Hold]),
+        (40, 40, []),
+        (85, 85, [Promote]),  # no worse by more than the margin, although no better
+        (90, 110, [Hold]),  # undecided after all that may be asked
+    ],
+)
+def test_a_strict_run_lets_blind_answers_decide(won: int, lost: int, expected: list[type]) -> None:
+    strict = planned("sentiment-small", {"promotion": {"strict": True}})
+    candidate = Candidate(kl=6.0, valid_fraction=0.5, trial=Trial(won=won, lost=lost))
+    assert [type(one) for one in next_actions(replace(NEW, candidate=candidate), strict)] == expected

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import andon, audit, runs
+from app import andon, audit, retention, runs
 from app.errors import ConflictError
 from app.jobs import wake_run
-from app.models import Checkpoint, CheckpointKind, Phase, Prompt, Run, Split
+from app.models import Checkpoint, CheckpointKind, Phase, Prompt, Run, Split, Standing
 from workers import fencing, tracking
 from workers.data.common import next_number, policy_files, reward_files
 from workers.fencing import Claim
@@ -27,11 +27,16 @@ def ppo_plan(session: Session, claim: Claim) -> PPOPlan:
     reward = reward_files(session, run)
     if reward is None:
         raise ConflictError(f"Run {run.name} has no reward model yet.")
-    state = session.get(Checkpoint, run.training_state_id) if run.training_state_id else None
+    start = session.get(Checkpoint, run.training_state_id) if run.training_state_id else None
+    from_policy = start is not None and start.kind == CheckpointKind.POLICY
+    if start is not None:
+        retention.require_files(start)
     in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
     return PPOPlan(
         reference=policy_files(session, run, run.reference_id),
-        state_digest=state.digest if state else None,
+        state_digest=start.digest if start and not from_policy else None,
+        policy_digest=start.digest if start and from_policy else None,
+        kl_coef=start.kl_coef if start and from_policy else None,
         reward=reward,
         hparams=hparams,
         queries=tuple(session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest))),
@@ -57,11 +62,19 @@ def record_ppo(session: Session, claim: Claim, plan: PPOPlan, result: PPOResult)
     run.episodes = episodes
     if result.policy_digest is not None:
         policy = _checkpoint(session, run, plan, result, CheckpointKind.POLICY, result.policy_digest)
-        run.candidate_id = policy.id
+        _propose(run, policy, strict=plan.hparams.promotion.strict)
     for back, stats in enumerate(reversed(result.stats)):
         tracking.record(session, run.id, episodes - back * batch, stats)
     fencing.finish(session, claim, {"updates": len(result.stats), "episodes": episodes})
     wake_run(session, run.id)
+
+
+def _propose(run: Run, policy: Checkpoint, *, strict: bool) -> None:
+    """A new candidate takes the place of one that nobody has judged, but not of one that people are judging."""
+    if strict and run.candidate_id is not None:
+        policy.standing = Standing.PASSED_OVER
+        return
+    policy.standing, run.candidate_id = Standing.CANDIDATE, policy.id
 
 
 def record_guard(session: Session, claim: Claim, reason: str) -> None:
@@ -90,7 +103,7 @@ def go_back(session: Session, claim: Claim, reason: str) -> None:
 def _before(session: Session, run: Run) -> Checkpoint | None:
     state = session.get_one(Checkpoint, run.training_state_id)
     parent = session.get(Checkpoint, state.parent_id) if state.parent_id else None
-    return parent if parent is not None and parent.kind == CheckpointKind.TRAINING_STATE else None
+    return parent if parent is not None and parent.kind != CheckpointKind.REFERENCE else None
 
 
 def _checkpoint(
@@ -121,8 +134,8 @@ def _report(stats: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 def _published(session: Session, run: Run) -> int:
     published = (Checkpoint.run_id == run.id, Checkpoint.kind == CheckpointKind.POLICY)
-    newest = select(Checkpoint.episodes).where(*published).order_by(Checkpoint.number.desc()).limit(1)
-    return session.scalar(newest) or 0
+    behind = select(func.max(Checkpoint.episodes)).where(*published, Checkpoint.episodes <= run.episodes)
+    return session.scalar(behind) or 0
 
 
 def outdated_states(session: Session, run_id: UUID, *, keep: int) -> list[str]:

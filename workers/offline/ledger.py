@@ -7,7 +7,7 @@ from functools import singledispatchmethod
 
 from app.hparams import RunHParams
 from app.kinds import Split
-from workers.loop import Candidate, RunState
+from workers.loop import Candidate, RunState, Trial
 from workers.offline import events
 from workers.offline.events import AnyEvent, Compared, Labeled, Rewarded, Trained
 
@@ -126,6 +126,7 @@ class Ledger:
             supply_target=SUPPLY,
             unscored=any(self.scored.get(n, -1) < newest for n in self.open()),
             candidate=self._candidate(),
+            serving=None if self.serving is None else Trial(attempt=self.serving + 1),
             not_shown=self._not_shown(),
         )
 
@@ -133,7 +134,8 @@ class Ledger:
         if self.candidate is None:
             return None
         policy = self.policies[self.candidate]
-        return Candidate(kl=policy.kl, valid_fraction=policy.valid_fraction)
+        unseen = Trial(attempt=policy.number + 1)  # nobody compares policies blindly here
+        return Candidate(kl=policy.kl, valid_fraction=policy.valid_fraction, trial=unseen)
 
     def _not_shown(self) -> str | None:
         missing = [policy for policy in (None, self.serving) if policy not in self.shown]

@@ -8,10 +8,12 @@ from pydantic import BaseModel
 
 from app.hparams import (
     PRESETS,
+    AndonHParams,
     CollectionHParams,
     GuardHParams,
     LabelingHParams,
     PPOHParams,
+    PromotionHParams,
     Readout,
     RewardHead,
     RewardHParams,
@@ -24,12 +26,18 @@ from app.hparams.supervised import SupervisedHParams
 
 PAGE = (Path(__file__).parents[3] / "docs" / "presets.md").read_text()
 SECTIONS: dict[str, tuple[str, type[BaseModel], set[str]]] = {
-    "## Run": ("", RunHParams, {"preset", "task", "reward", "ppo", "schedule", "labeling", "collection"}),
+    "## Run": (
+        "",
+        RunHParams,
+        {"promotion", "andon", "preset", "task", "reward", "ppo", "schedule", "labeling", "collection"},
+    ),
     "## Task": ("task", TaskHParams, set()),
     "## Reward model": ("reward", RewardHParams, set()),
     "## PPO": ("ppo", PPOHParams, {"guards"}),
     "### Guards": ("ppo.guards", GuardHParams, set()),
     "## Schedule": ("schedule", ScheduleHParams, set()),
+    "## Promotion": ("promotion", PromotionHParams, set()),
+    "## Andon": ("andon", AndonHParams, set()),
     "## Labeling": ("labeling", LabelingHParams, set()),
     "## Collection": ("collection", CollectionHParams, set()),
 }
