@@ -17,7 +17,6 @@ from workers.nets.language_model import LanguageModel
 from workers.nets.precision import autocast
 from workers.nets.value_head import response_hidden
 from workers.rlhf.adam import TFAdam
-from workers.rlhf.logprobs import gather_logprobs
 from workers.rlhf.schedule import SEED_STRIDE, cosine_decay
 from workers.supervised_data import Example, Examples, padded
 from workers.supervised_state import Fitting, Trial
@@ -139,5 +138,5 @@ class Supervision:
         queries, query_mask, responses, mask = padded(examples, model.device)
         with autocast(model.device, self.bf16):
             hidden = response_hidden(model, queries, query_mask, responses)
-            logprobs = gather_logprobs(model.logits(hidden), responses, 1.0)
+            logprobs = model.logprobs(hidden, responses, 1.0)
         return -logprobs.masked_fill(~mask, 0.0).sum()

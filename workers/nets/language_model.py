@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
-from workers.nets.attention import GROUPED
+from workers.nets.attention import GROUPED, mask_bias
 from workers.nets.precision import full_precision
 from workers.nets.reading import context_of, read_causal_lm, unsupported_is_named
+from workers.rlhf.logprobs import gather_logprobs, head_logprobs
 from workers.rlhf.masks import position_ids
 
 FINAL = -1
@@ -34,8 +35,12 @@ class LanguageModel(nn.Module):
     """
 
     def __init__(self, model: PreTrainedModel, *, attention: str = GROUPED) -> None:
+        """Take over `model`. Raises: ValueError if its attention cannot be replaced."""
         super().__init__()
         model.set_attn_implementation(attention)
+        if model.config._attn_implementation != attention:
+            raise ValueError("it computes attention in a way of its own")
+        self._biased = attention == GROUPED
         self.model = model.eval()
         self.dropout = 0.0
         self.num_layers = int(model.config.num_hidden_layers)
@@ -142,6 +147,19 @@ class LanguageModel(nn.Module):
             logits: Tensor = head(rows)  # one matrix: a slice of three dimensions would be multiplied row by row
         return logits.view(*hidden.shape[:-1], -1)
 
+    def logprobs(self, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
+        """(b, r) float32 log-probabilities of tokens under softmax(logits / temperature), in nats.
+
+        Args:
+            hidden: (b, r, width) float, after the final norm; position t stands before token t.
+            tokens: (b, r) int64.
+            temperature: positive.
+        """
+        head: nn.Module = self.model.get_output_embeddings()
+        if type(head) is nn.Linear and head.weight.dtype == torch.float32:
+            return head_logprobs(hidden.float(), head.weight, head.bias, tokens, temperature)
+        return gather_logprobs(self.logits(hidden), tokens, temperature)
+
     def run_trunk(self, input_ids: Tensor, attend: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
         """The trunk itself, for callers that keep keys and values in a cache.
 
@@ -159,7 +177,7 @@ class LanguageModel(nn.Module):
             )
         output = self.trunk(
             input_ids=input_ids,
-            attention_mask=attend,
+            attention_mask=mask_bias(attend) if self._biased else attend,
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,

@@ -61,13 +61,12 @@ class Policy(nn.Module):
             with_entropy: entropy costs another pass over the vocabulary.
         """
         hidden = self.response_hidden(queries, query_mask, responses)
-        logits = self.language_model.logits(hidden)
         entropy = None
         if with_entropy:
             with torch.no_grad():
-                entropy = logprobs.entropy(logits, temperature)
+                entropy = logprobs.entropy(self.language_model.logits(hidden), temperature)
         return PolicyOutput(
-            logprobs=logprobs.gather_logprobs(logits, responses, temperature),
+            logprobs=self.language_model.logprobs(hidden, responses, temperature),
             values=self.value_head(hidden),
             entropy=entropy,
         )

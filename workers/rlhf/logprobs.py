@@ -4,11 +4,16 @@ The temperature is part of the model: it divides the logits wherever the policy 
 compared. All sums over the vocabulary are taken in float32 at least, whatever the logits' dtype.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+STRIP_NUMBERS = (1_500_000, 64_000_000)
+"""Logits held at once by `head_logprobs`, on a CPU and on a GPU."""
+LEAST_STRIP = 1024
+"""Tokens of the vocabulary; narrower products are slow."""
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -53,6 +58,118 @@ def gather_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tenso
         raise ValueError(f"logits {tuple(logits.shape)} and tokens {tuple(tokens.shape)} disagree on (b, r)")
     _require_positive(temperature)
     return _token_logprobs(logits, tokens, temperature)
+
+
+class _HeadLogprobs(torch.autograd.Function):
+    """log_softmax((hidden W^T + c) / T) at one token per row, a strip of the vocabulary at a time.
+
+    No strip is kept. Where the head is not trained, the forward pass also sums softmax-weighted rows of W, since the
+    gradient in `hidden` is that sum's difference from the token's own row; else the backward pass computes strips anew.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, temperature: float
+    ) -> Tensor:
+        ctx.temperature = temperature
+        ctx.trains_head = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        scaled = hidden / temperature
+        mixed = torch.zeros_like(hidden) if ctx.needs_input_grad[0] and not ctx.trains_head else None
+        normaliser = _normaliser(scaled, weight, bias, temperature, mixed)
+        said: Tensor = torch.linalg.vecdot(scaled, weight[tokens])
+        if bias is not None:
+            said += bias[tokens] / temperature
+        if mixed is not None:
+            ctx.save_for_backward(weight[tokens].sub_(mixed).div_(temperature))
+        elif ctx.trains_head:
+            ctx.save_for_backward(scaled, weight, bias, tokens, normaliser)
+        return said - normaliser
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+        with torch.autocast(grad.device.type, enabled=False):
+            if not ctx.trains_head:
+                (slope,) = ctx.saved_tensors
+                return slope * grad.unsqueeze(1), None, None, None, None
+            return *_head_gradients(ctx, grad), None, None
+
+
+def _normaliser(
+    scaled: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, mixed: Tensor | None
+) -> Tensor:
+    """(n,) logsumexp over the vocabulary; `mixed`, zeros (n, width), becomes the mean of W's rows under the softmax."""
+    top = scaled.new_full((len(scaled), 1), -torch.inf)
+    total = torch.zeros_like(top)
+    for strip in _strips(scaled, weight):
+        terms = _strip_logits(scaled, weight, bias, temperature, strip)
+        new_top = torch.maximum(top, terms.amax(dim=1, keepdim=True))
+        shrink = (top - new_top).exp_()
+        terms.sub_(new_top).exp_()
+        total.mul_(shrink).add_(terms.sum(dim=1, keepdim=True))
+        if mixed is not None:
+            mixed.mul_(shrink).addmm_(terms, weight[strip])
+        top = new_top
+    if mixed is not None:
+        mixed.div_(total)
+    normaliser: Tensor = (top + total.log()).squeeze(1)
+    return normaliser
+
+
+def _head_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Of hidden states, weight and bias; d logprob / d logits = (onehot - softmax) / T."""
+    scaled, weight, bias, tokens, normaliser = ctx.saved_tensors
+    wants = ctx.needs_input_grad
+    step = (grad / ctx.temperature).unsqueeze(1)
+    hidden_grad = weight[tokens] * step if wants[0] else None
+    weight_grad = torch.empty_like(weight) if wants[1] else None
+    bias_grad = torch.zeros_like(bias).index_add_(0, tokens, step.squeeze(1)) if wants[2] else None
+    for strip in _strips(scaled, weight):
+        slope = _strip_logits(scaled, weight, bias, ctx.temperature, strip)
+        slope.sub_(normaliser.unsqueeze(1)).exp_().mul_(-step)
+        if hidden_grad is not None:
+            hidden_grad.addmm_(slope, weight[strip])
+        if weight_grad is not None:
+            torch.mm(slope.t(), scaled, out=weight_grad[strip])
+        if bias_grad is not None:
+            bias_grad[strip] += slope.sum(dim=0)
+    if weight_grad is not None:
+        weight_grad.index_add_(0, tokens, scaled * step).mul_(ctx.temperature)
+    return hidden_grad, weight_grad, bias_grad
+
+
+def _strips(scaled: Tensor, weight: Tensor) -> Iterator[slice]:
+    """Parts of the vocabulary whose logits stay in a cache."""
+    size = max(LEAST_STRIP, STRIP_NUMBERS[scaled.device.type == "cuda"] // len(scaled))
+    return (slice(start, start + size) for start in range(0, len(weight), size))
+
+
+def _strip_logits(scaled: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, strip: slice) -> Tensor:
+    logits: Tensor = scaled @ weight[strip].t()
+    return logits if bias is None else logits.add_(bias[strip] / temperature)
+
+
+_head_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float], Tensor] = _HeadLogprobs.apply
+
+
+def head_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, temperature: float) -> Tensor:
+    """As `gather_logprobs` of the logits hidden weight^T + bias, without ever holding them whole.
+
+    Args:
+        hidden: (b, r, width) float, of the weight's type.
+        weight: (v, width) float32 or float64.
+        bias: (v,) float or None.
+        tokens: (b, r) int64 in [0, v).
+        temperature: positive.
+    Returns: (b, r), of the weight's type, nats; differentiable once in hidden states, weight and bias.
+    Raises: ValueError if shapes disagree or the temperature is not positive.
+    """
+    if hidden.shape[:-1] != tokens.shape:
+        raise ValueError(f"hidden states {tuple(hidden.shape)} and tokens {tuple(tokens.shape)} disagree on (b, r)")
+    _require_positive(temperature)
+    with torch.autocast(hidden.device.type, enabled=False):
+        rows = hidden.reshape(-1, hidden.shape[-1])
+        return _head_logprobs(rows, weight, bias, tokens.reshape(-1), temperature).view(tokens.shape)
 
 
 def entropy(logits: Tensor, temperature: float) -> Tensor:

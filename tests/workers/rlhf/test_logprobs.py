@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from workers.rlhf.logprobs import entropy, gather_logprobs
+from workers.rlhf.logprobs import LEAST_STRIP, entropy, gather_logprobs, head_logprobs
 
 
 def test_logprobs_by_hand() -> None:
@@ -58,3 +58,53 @@ def test_bad_arguments_are_named() -> None:
         gather_logprobs(torch.zeros(1, 2, 5), torch.zeros(1, 2, dtype=torch.int64), 0)
     with pytest.raises(ValueError, match="temperature"):
         entropy(torch.zeros(1, 2, 5), -1)
+
+
+def head(*, rows: int = 6, vocabulary: int = 2500) -> tuple[torch.Tensor, ...]:
+    """Hidden states, weight and bias in float64, and tokens; the vocabulary fills three strips."""
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(2, rows // 2, 4, generator=generator, dtype=torch.float64)
+    weight = torch.randn(vocabulary, 4, generator=generator, dtype=torch.float64)
+    bias = torch.randn(vocabulary, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(vocabulary, (2, rows // 2), generator=generator)
+    tokens[0, 0], tokens[1, -1] = 0, vocabulary - 1
+    return hidden, weight, bias, tokens
+
+
+@pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("trained", ["all", "hidden", "head", "none"])
+def test_logprobs_from_hidden_states_are_those_of_the_logits(with_bias: bool, trained: str) -> None:
+    assert LEAST_STRIP < 2500
+    results = []
+    for stripped in (False, True):
+        hidden, weight, bias, tokens = head()
+        hidden.requires_grad_(trained in ("all", "hidden"))
+        weight.requires_grad_(trained in ("all", "head"))
+        bias.requires_grad_(trained in ("all", "head"))
+        given = bias if with_bias else None
+        if stripped:
+            logprobs = head_logprobs(hidden, weight, given, tokens, 0.7)
+        else:
+            logprobs = gather_logprobs(torch.nn.functional.linear(hidden, weight, given), tokens, 0.7)
+        if trained != "none":
+            (logprobs * torch.linspace(-1, 2, tokens.numel(), dtype=torch.float64).view(tokens.shape)).sum().backward()
+        results.append([logprobs.detach(), hidden.grad, weight.grad, bias.grad])
+    for expected, found in zip(*results, strict=True):
+        assert (expected is None) == (found is None)
+        if expected is not None and found is not None:
+            torch.testing.assert_close(found, expected)
+
+
+def test_extreme_logits_neither_overflow_nor_vanish() -> None:
+    hidden = torch.tensor([[[500.0, 0.0]], [[-500.0, 0.0]]])
+    weight = torch.zeros(3000, 2)
+    weight[2999, 0] = 1.0  # behind two strips of zeros
+    tokens = torch.tensor([[2999], [2999]])
+    assert head_logprobs(hidden, weight, None, tokens, 1.0).flatten().tolist() == pytest.approx(
+        [0.0, -500 - math.log(2999)]
+    )
+
+
+def test_shapes_of_hidden_states_are_named() -> None:
+    with pytest.raises(ValueError, match=r"\(1, 2, 5\) and tokens \(1, 3\)"):
+        head_logprobs(torch.zeros(1, 2, 5), torch.zeros(9, 5), None, torch.zeros(1, 3, dtype=torch.int64), 1.0)
