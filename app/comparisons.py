@@ -28,7 +28,7 @@ from app.models import (
     Split,
     Verdict,
 )
-from app.usable import TRAINING_PURPOSES, is_current
+from app.usable import QUEUED, TRAINING_PURPOSES, is_current
 
 PREFETCH = 3
 """Comparisons a labeler's browser holds ahead of the one on the screen."""
@@ -40,8 +40,6 @@ CLOSING = (Verdict.BEST, Verdict.TIE, Verdict.NONE)
 """Verdicts that answer the question; a skip gives it to somebody else."""
 ANSWERS = (*CLOSING, Verdict.SKIP)
 """Verdicts after which a labeler does not see a comparison again, unless they undo."""
-QUEUED = (Purpose.TRAIN, Purpose.VALIDATION, Purpose.EVALUATION)
-"""Purposes of comparisons that wait in the queue for whoever comes; the others are mixed in or shown apart."""
 
 
 def create(
@@ -53,6 +51,7 @@ def create(
     policy_id: UUID,
     purpose: Purpose,
     wanted: int = 1,
+    repeat_of_id: UUID | None = None,
 ) -> Comparison:
     """Put a question to `wanted` people; gold, to all who come.
 
@@ -68,6 +67,7 @@ def create(
         promotion=run.promotions,
         purpose=purpose,
         wanted=None if purpose == Purpose.GOLD else wanted,
+        repeat_of_id=repeat_of_id,
     )
     session.add(made)
     session.flush()

@@ -18,7 +18,6 @@ from app.leasing import (
     Lease,
     described,
     end_lease,
-    is_free,
     latest_assignment,
     lease,
     lease_again,
@@ -27,6 +26,7 @@ from app.leasing import (
 )
 from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Label, Verdict
 from app.progress import Progress, counts
+from app.selection import is_free
 from app.usable import is_excluded
 
 __all__ = ["Lease", "Progress", "Recorded", "Said", "counts", "flag", "lease", "record", "revise", "undo"]

@@ -16,11 +16,10 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app import tallies
-from app.comparisons import QUEUED, has_answer
+from app import selection, tallies
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import RunHParams
 from app.models import (
@@ -161,22 +160,6 @@ def expire(session: Session) -> int:
     return len(found)
 
 
-def is_free() -> ColumnElement[bool]:
-    """Condition on `Comparison`: it wants more answers than were given and are being given."""
-    wants_more = Comparison.answers + Comparison.leased < Comparison.wanted
-    return and_(Comparison.state == ComparisonState.READY, Comparison.purpose.in_(QUEUED), wants_more)
-
-
-def is_open_to(labeler_id: UUID) -> ColumnElement[bool]:
-    """Condition on `Comparison`: this labeler neither holds it nor answered or skipped it."""
-    mine = select(Assignment.id).where(
-        Assignment.comparison_id == Comparison.id,
-        Assignment.labeler_id == labeler_id,
-        Assignment.state == AssignmentState.LEASED,
-    )
-    return and_(~mine.exists(), ~has_answer(labeler_id))
-
-
 class _Drawn(NamedTuple):
     """A comparison on its way to a labeler."""
 
@@ -219,29 +202,20 @@ def _renew(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_s
 
 
 def _assign(session: Session, labeler_id: UUID, run: Run, count: int, lease_seconds: int) -> list[Lease]:
-    chosen = session.scalars(_next(labeler_id, run.id, count)).all()
-    if len(chosen) < count and expire(session):
-        chosen = session.scalars(_next(labeler_id, run.id, count)).all()
-    if not chosen:
+    collection = RunHParams.model_validate(run.hparams).collection
+    queue = selection.queued(session, labeler_id, run, collection, count)
+    if len(queue) < count and expire(session):
+        queue = selection.queued(session, labeler_id, run, collection, count)
+    if not queue:
         return []
-    contents = _contents(session, chosen)
+    picks = selection.mixed(session, labeler_id, run, collection, queue)
+    contents = _contents(session, [one.comparison_id for one in picks])
     chance = random.SystemRandom()
     drawn = []
-    for comparison_id in chosen:
+    for comparison_id, propensity in picks:
         ids = list(contents[comparison_id].samples)
-        drawn.append(_Drawn(comparison_id, chance.sample(ids, len(ids)), None))
+        drawn.append(_Drawn(comparison_id, chance.sample(ids, len(ids)), propensity))
     return _insert(session, labeler_id, drawn, lease_seconds, contents)
-
-
-def _next(labeler_id: UUID, run_id: UUID, count: int) -> Select[UUID]:
-    """Locked; a comparison that changed while the query waited for it is looked at again by PostgreSQL."""
-    return (
-        select(Comparison.id)
-        .where(Comparison.run_id == run_id, is_free(), is_open_to(labeler_id))
-        .order_by(Comparison.promotion.desc(), Comparison.created_at)
-        .limit(count)
-        .with_for_update(skip_locked=True, key_share=True)
-    )
 
 
 def _insert(

@@ -7,12 +7,12 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from app import andon, tallies
-from app.comparisons import QUEUED, has_active_lease
+from app.comparisons import has_active_lease
 from app.errors import NotFoundError
 from app.hparams import RunHParams
-from app.leasing import is_free, is_open_to
 from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Guideline, Phase, Run
-from app.usable import is_excluded
+from app.selection import is_free, is_open_to
+from app.usable import QUEUED, is_excluded
 
 SEVERAL = 100
 

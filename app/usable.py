@@ -2,9 +2,9 @@
 
 A label is *current* when no later revision of the same labeler and comparison exists. It *stands* when it is current,
 its labeler is neither disabled nor excluded from the run, and nobody has flagged its comparison. It is *usable* when
-it stands, is not surplus (unless the run asks for that), its verdict is one of those asked for, and it is the earliest
-such label of its comparison. Trainers and the schedule ask for `RewardHParams.used_verdicts` of the run; who needs to
-know the best sample asks for `best` alone.
+it stands, tells of the models and not of the labeler, is not surplus (unless the run asks for that), its verdict is one
+of those asked for, and it is the earliest such label of its comparison. Trainers and the schedule ask for
+`RewardHParams.used_verdicts` of the run; who needs to know the best sample asks for `best` alone.
 It *trains* when, besides, the comparison's purpose trains and its prompt is of the train split.
 """
 
@@ -19,6 +19,9 @@ from app.models import Account, Comparison, ComparisonState, Exclusion, Label, P
 
 Id = UUID | InstrumentedAttribute[UUID]
 TRAINING_PURPOSES = (Purpose.TRAIN, Purpose.VALIDATION)
+QUEUED = (*TRAINING_PURPOSES, Purpose.EVALUATION)
+"""Purposes of comparisons that wait in a queue for whoever comes and tell of the models; gold and repeats, which are
+mixed in, tell of the people."""
 
 
 def is_current() -> ColumnElement[bool]:
@@ -65,6 +68,7 @@ def usable_labels(
         .join(Account, Account.id == Label.labeler_id)
         .where(
             Comparison.run_id == run_id,
+            Comparison.purpose.in_(QUEUED),
             Label.verdict.in_(verdicts),
             *(() if surplus else (Label.surplus.is_(False),)),
             stands(),

@@ -96,6 +96,7 @@ def make_comparison(
         "policy_id": policy.id if policy else run.serving_id,
         "promotion": run.promotions,
         "purpose": purpose,
+        "wanted": None if purpose == Purpose.GOLD else 1,
     }
     comparison = _flushed(session, Comparison(**values | fields))
     for slot, text in enumerate(texts):

@@ -172,7 +172,7 @@ def _unscored(session: Session, run: Run) -> bool:
         .where(
             Comparison.run_id == run.id,
             Comparison.state == ComparisonState.READY,
-            Comparison.purpose.in_(comparisons.QUEUED),
+            Comparison.purpose.in_(usable.QUEUED),
             ~scored,
         )
     )

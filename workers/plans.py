@@ -50,6 +50,10 @@ class SamplePlan:
     purposes: tuple[str, ...]
     """Of the comparison made from each prompt; empty where none is made."""
     seed: int
+    against: PolicyFiles | None = None
+    """Writes half of the samples of each validation comparison; None where the plan has no such."""
+    validating: frozenset[int] = frozenset()
+    """Indices of the prompts that get a validation comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

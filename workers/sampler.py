@@ -221,6 +221,20 @@ def sample_comparisons(
     return _finished(collected)
 
 
+def joined(ours: Sequence[SampledPrompt], theirs: Sequence[SampledPrompt]) -> list[SampledPrompt]:
+    """Samples of two writers as one comparison each, the first writer's first; prompts that both have finished."""
+    other = {one.prompt: one for one in theirs}
+    return [
+        SampledPrompt(
+            prompt=one.prompt,
+            draws=[*one.draws, *other[one.prompt].draws],
+            rejected=one.rejected + other[one.prompt].rejected,
+        )
+        for one in ours
+        if one.prompt in other
+    ]
+
+
 def sample_once(
     sampler: Sampler, queries: Tensor, query_mask: Tensor, *, seed: int, count: int = 1
 ) -> list[list[SampleDraw]]:

@@ -6,6 +6,7 @@ plans say which files they need.
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from workers.reward_features import FeatureCache
 from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
 from workers.reward_members import Trunk
 from workers.reward_tuning import judge_samples
-from workers.sampler import SampledPrompt, SampleDraw, Sampler, sample_comparisons, sample_once
+from workers.sampler import SampledPrompt, SampleDraw, Sampler, joined, sample_comparisons, sample_once
 from workers.task_checks import require_fit
 
 STATE_KIND, REWARD_KIND = "training_state", "reward_model"
@@ -79,10 +80,18 @@ class Workshop:
         return held
 
     def write_comparisons(self, plan: SamplePlan) -> list[SampledPrompt]:
-        """Four valid samples of each prompt of the plan, where they can be had."""
-        sampler, queries, mask = self._sampling(plan)
-        with self.autocast():
-            return sample_comparisons(sampler, queries, mask, seed=plan.seed)
+        """The valid samples of a comparison of each prompt of the plan, where they can be had.
+
+        Of a validation comparison the policy writes the first half (and the odd one), `plan.against` the second.
+        """
+        k, everything = plan.task.samples_per_comparison, range(len(plan.prompts))
+        if plan.against is None:
+            return self._written(plan, everything, k)
+        mixed = sorted(plan.validating)
+        whole = self._written(plan, [i for i in everything if i not in plan.validating], k)
+        ours = self._written(replace(plan, seed=plan.seed + 1), mixed, k - k // 2)
+        theirs = self._written(replace(plan, seed=plan.seed + 2, policy=plan.against), mixed, k // 2)
+        return sorted([*whole, *joined(ours, theirs)], key=lambda one: one.prompt)
 
     def write_once(self, plan: SamplePlan, *, count: int = 1) -> list[list[SampleDraw]]:
         """`count` samples of each prompt of the plan, valid or not."""
@@ -277,6 +286,16 @@ class Workshop:
 
     def _fresh_value_network(self, reference: Reference) -> ValueNetwork:
         return ValueNetwork(LanguageModel.load(reference.folder, device=self.device))
+
+    def _written(self, plan: SamplePlan, rows: Sequence[int], count: int) -> list[SampledPrompt]:
+        """`count` valid samples of each of these prompts by the plan's policy."""
+        if not rows:
+            return []
+        asked = replace(plan, prompts=tuple(plan.prompts[i] for i in rows), purposes=())
+        sampler, queries, mask = self._sampling(asked)
+        with self.autocast():
+            found = sample_comparisons(sampler, queries, mask, seed=plan.seed, per_prompt=count)
+        return [replace(one, prompt=rows[one.prompt]) for one in found]
 
     def _sampling(self, plan: SamplePlan) -> tuple[Sampler, Tensor, Tensor]:
         reference = self.reference(plan.policy)

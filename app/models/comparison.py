@@ -57,7 +57,7 @@ class Comparison(Keyed, Dated, Base):
     purpose: Mapped[Purpose] = mapped_column(enum_column(Purpose))
     state: Mapped[ComparisonState] = mapped_column(enum_column(ComparisonState), default=ComparisonState.READY)
     closed_at: Mapped[datetime | None]
-    wanted: Mapped[int | None] = mapped_column(default=1)
+    wanted: Mapped[int | None]
     """How many people should answer; None: all who come, as with gold."""
     answers: Mapped[int] = mapped_column(default=0)
     """Answers that count, of as many people."""

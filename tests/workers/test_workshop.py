@@ -13,7 +13,16 @@ from app.hparams import Pooling, RewardHead, RunHParams, preset
 from tests.tiny import save_tiny_model
 from workers.models import weights_digest
 from workers.nets.reward_model import Read, RewardModel
-from workers.plans import Judgement, LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan
+from workers.plans import (
+    Judgement,
+    LabeledComparison,
+    PolicyFiles,
+    PPOPlan,
+    PromptText,
+    RewardFiles,
+    RewardPlan,
+    SamplePlan,
+)
 from workers.ppo_trainer import PPOTrainer
 from workers.workshop import Workshop
 
@@ -112,6 +121,25 @@ def test_a_published_policy_samples_with_the_weights_that_were_trained(
     )
     published = workshop.policy(files).state_dict()
     assert all(torch.equal(published[name], value) for name, value in trainer.policy.state_dict().items())
+
+
+def test_two_policies_share_a_validation_comparison(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
+    """Each half is what its writer writes alone; the other prompts are as in a plan without validation."""
+    workshop, start = Workshop(tmp_path / "home"), plan(folder, hparams, None)
+    trainer = workshop.trainer(start)
+    update(workshop, trainer, start)
+    ours = replace(start.reference, digest=workshop.publish(trainer, start.reference))
+    task = hparams.task.model_copy(update={"terminator": None})
+    prompts = tuple(PromptText(id=uuid4(), text=text) for text in TEXTS[:3])
+    asked = SamplePlan(policy=ours, reward=None, task=task, prompts=prompts, purposes=(), seed=5)
+    mixed = workshop.write_comparisons(replace(asked, against=start.reference, validating=frozenset({1})))
+    assert [one.prompt for one in mixed] == [0, 1, 2]
+    alone = replace(asked, prompts=(prompts[0], prompts[2]))
+    assert [one.draws for one in workshop.write_comparisons(alone)] == [mixed[0].draws, mixed[2].draws]
+    halves = replace(asked, prompts=(prompts[1],), task=task.model_copy(update={"samples_per_comparison": 2}))
+    (first,) = workshop.write_comparisons(replace(halves, seed=6))
+    (second,) = workshop.write_comparisons(replace(halves, seed=7, policy=start.reference))
+    assert mixed[1].draws == [*first.draws, *second.draws]
 
 
 def test_a_base_model_that_changed_is_refused(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from app import comparisons, prompts, runs
+from app import comparisons, prompts, runs, usable
+from app.hparams import CollectionHParams
 from app.models import (
     Comparison,
     ComparisonSample,
@@ -42,13 +43,19 @@ def sample_plan(session: Session, claim: Claim) -> SamplePlan:
     valid = sum(rng.random() < hparams.schedule.valid_fraction for _ in range(count))
     train = prompts.pick(session, run, split=Split.TRAIN, count=count - valid, seed=seed)
     held_out = prompts.pick(session, run, split=Split.VALID, count=valid, seed=seed)
+    validating = _validating(run, hparams.collection, len(train), seed)
     return SamplePlan(
         policy=policy_files(session, run, run.serving_id),
         reward=reward_files(session, run),
         task=hparams.task,
         prompts=_texts([*train, *held_out]),
-        purposes=(Purpose.TRAIN,) * len(train) + (Purpose.EVALUATION,) * len(held_out),
+        purposes=tuple(
+            Purpose.EVALUATION if i >= len(train) else Purpose.VALIDATION if i in validating else Purpose.TRAIN
+            for i in range(len(train) + len(held_out))
+        ),
         seed=seed,
+        against=policy_files(session, run, run.reference_id) if validating else None,
+        validating=validating,
     )
 
 
@@ -66,6 +73,9 @@ def record_samples(
     for one in sampled:
         prompt, purpose = plan.prompts[one.prompt], plan.purposes[one.prompt]
         rows = [_row(run, plan, prompt, draw, SamplePurpose.COMPARISON, one.rejected) for draw in one.draws]
+        if plan.against is not None and one.prompt in plan.validating:
+            for row in rows[len(rows) - len(rows) // 2 :]:
+                row.policy_id = plan.against.checkpoint_id
         session.add_all(rows)
         session.flush()
         comparisons.create(
@@ -133,7 +143,7 @@ def score_plan(session: Session, claim: Claim) -> ScorePlan | None:
     if reward is None:
         return None
     scored = exists().where(SampleScore.sample_id == Sample.id, SampleScore.reward_model_id == reward.checkpoint_id)
-    queued = (Comparison.purpose.in_(comparisons.QUEUED), ~scored)
+    queued = (Comparison.purpose.in_(usable.QUEUED), ~scored)
     rows = session.execute(
         select(Sample, Prompt.text)
         .join(Prompt, Prompt.id == Sample.prompt_id)
@@ -158,6 +168,14 @@ def record_scores(session: Session, reward: RewardFiles, scores: Mapping[UUID, J
         for sample_id, judgement in scores.items()
     )
     session.flush()
+
+
+def _validating(run: Run, collection: CollectionHParams, count: int, seed: int) -> frozenset[int]:
+    """Which of `count` train prompts set the serving policy against the reference; none while that one serves."""
+    if run.serving_id == run.reference_id:
+        return frozenset()
+    rng = random.Random(f"{seed}:validation")
+    return frozenset(i for i in range(count) if rng.random() < collection.validation_share)
 
 
 def _texts(rows: Sequence[Prompt]) -> tuple[PromptText, ...]:
