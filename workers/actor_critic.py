@@ -11,7 +11,7 @@ from workers.nets.generation import Generated
 from workers.nets.policy import Policy, PolicyOutput
 from workers.nets.precision import autocast
 from workers.nets.value_head import ValueNetwork
-from workers.rlhf.types import QueryBatch
+from workers.rlhf.types import QueryBatch, TrunkStates
 
 VALUE_PREFIX = "value_network."
 
@@ -27,6 +27,8 @@ class ActorCritic:
     micro_batch: int
     """Rows per forward pass."""
     bf16: bool
+    shared_layers: int = 0
+    """So many frozen layers are read once per rollout, while its texts are sampled; 0: every pass reads all."""
 
     def __post_init__(self) -> None:
         self.policy.value_head.requires_grad_(self.value_network is None)
@@ -38,10 +40,12 @@ class ActorCritic:
             named |= {VALUE_PREFIX + name: value for name, value in self.value_network.named_parameters()}
         return {name: parameter for name, parameter in named.items() if parameter.requires_grad}
 
-    def forward(self, queries: Tensor, query_mask: Tensor, responses: Tensor) -> PolicyOutput:
+    def forward(
+        self, queries: Tensor, query_mask: Tensor, responses: Tensor, trunk: TrunkStates | None = None
+    ) -> PolicyOutput:
         """Log-probabilities and values with gradient, the way they are trained; arguments as in `Policy.forward`."""
         with self.autocast():
-            out: PolicyOutput = self.policy(queries, query_mask, responses, temperature=self.temperature)
+            out: PolicyOutput = self.policy(queries, query_mask, responses, temperature=self.temperature, trunk=trunk)
         if self.value_network is None:
             return out
         with self.autocast():
@@ -58,6 +62,7 @@ class ActorCritic:
                 response_tokens=response_tokens,
                 temperature=self.temperature,
                 generator=generator,
+                keep_layer=self.shared_layers or None,
             )
         if self.value_network is None and written.values is not None:
             return written, written.values
@@ -76,11 +81,14 @@ class ActorCritic:
         with self.autocast():
             return sliced(read, len(responses), self.micro_batch)
 
-    def recompute(self, queries: Tensor, query_mask: Tensor, responses: Tensor) -> tuple[Tensor, Tensor]:
+    def recompute(
+        self, queries: Tensor, query_mask: Tensor, responses: Tensor, trunk: TrunkStates | None = None
+    ) -> tuple[Tensor, Tensor]:
         """(b, r) log-probabilities and values exactly as training computes them, without gradient."""
 
         def read(rows: slice) -> Tensor:
-            out = self.forward(queries[rows], query_mask[rows], responses[rows])
+            below = None if trunk is None else trunk[rows]
+            out = self.forward(queries[rows], query_mask[rows], responses[rows], below)
             return torch.stack([out.logprobs, out.values], dim=1)
 
         logprobs, values = sliced(read, len(responses), self.micro_batch).unbind(dim=1)

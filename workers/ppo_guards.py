@@ -18,6 +18,7 @@ from workers.rlhf.guards import (
 )
 from workers.rlhf.intervals import wilson
 from workers.rlhf.types import Rollout
+from workers.shared_trunk import check_trunk
 from workers.sign_check import Probe, choose_probe, measure_signs, require_signs
 
 log = structlog.get_logger()
@@ -62,6 +63,10 @@ class Guards:
         log.info("signs_checked", update=update, score=round(signs.score, 3), kl=round(signs.kl, 3))
         require_signs(signs)
         self._signs_checked_at = update
+
+    def check_trunk(self, models: ActorCritic, rollout: Rollout) -> None:
+        """What sampling kept of the frozen layers is what they make of the texts."""
+        check_trunk(models, rollout, self.hparams.ratio_tail_bf16 if models.bf16 else self.hparams.ratio_error)
 
     def agrees(self, errors: Tensor, *, bf16: bool) -> bool:
         """Whether sampling's log-probabilities are those of the training forward, before any step.

@@ -80,7 +80,7 @@ class Learner:
             yield from order.chunk(self.ppo.minibatches)
 
     def _recomputed(self, rollout: Rollout) -> Rollout:
-        logprobs, values = self.models.recompute(rollout.queries, rollout.query_mask, rollout.responses)
+        logprobs, values = self.models.recompute(rollout.queries, rollout.query_mask, rollout.responses, rollout.trunk)
         return replace(rollout, logprobs=logprobs, values=values)
 
     def _gradient(self, batch: Rollout, kl_coef: float) -> Pass:
@@ -100,7 +100,7 @@ class Learner:
         return Pass(stats, torch.cat([part.ratio_errors for part in parts]), torch.cat([part.kl for part in parts]))
 
     def _backward(self, batch: Rollout, targets: Advantages, mask: Tensor | None, share: float) -> Pass:
-        out = self.models.forward(batch.queries, batch.query_mask, batch.responses)
+        out = self.models.forward(batch.queries, batch.query_mask, batch.responses, batch.trunk)
         losses = self.objective.losses(out.logprobs, out.values, batch, targets, mask)
         (losses.total * share).backward()
         logprobs = out.logprobs.detach()

@@ -25,7 +25,8 @@ from workers.rlhf.kl import adaptive_kl_coef
 from workers.rlhf.masks import Truncation, response_mask, truncate
 from workers.rlhf.rewards import score_penalty
 from workers.rlhf.schedule import SEED_STRIDE
-from workers.rlhf.types import QueryBatch, Rollout, Sampled
+from workers.rlhf.types import QueryBatch, Rollout, Sampled, TrunkStates
+from workers.shared_trunk import equal_below, shared_layers
 
 
 class Scorer(Protocol):
@@ -61,6 +62,7 @@ class PPOTrainer:
         bf16: bool,
         value_network: ValueNetwork | None = None,
         objective: Objective | None = None,
+        share_trunk: bool = True,
     ) -> None:
         """`policy` and `value_network` are changed in place; `reference` never.
 
@@ -69,6 +71,8 @@ class PPOTrainer:
             bf16: matrix products in bfloat16; weights, logits, losses and optimizer stay in float32.
             value_network: wanted where `ppo.value_network` is `separate`, and only there.
             objective: what is minimised; None is the published one.
+            share_trunk: compute the policy's frozen layers once per rollout, for the reference too; False changes the
+                time that an update takes and nothing else.
         Raises: ValueError if the value network is missing or too much.
         """
         if (value_network is None) == (ppo.value_network == "separate"):
@@ -88,7 +92,9 @@ class PPOTrainer:
             temperature=task.temperature,
             micro_batch=ppo.micro_batch,
             bf16=bf16,
+            shared_layers=shared_layers(policy) if share_trunk else 0,
         )
+        self._reference_shares: bool | None = None
         self.guards = Guards(ppo.guards, reference)
         self.objective = objective or Objective(ppo)
         self.learner = Learner(self.models, self.objective, self.guards, ppo=ppo, seed=seed)
@@ -111,11 +117,12 @@ class PPOTrainer:
             queries=queries,
             responses=written.tokens,
             logprobs=written.logprobs,
-            ref_logprobs=self._ref_logprobs(queries, written.tokens),
+            ref_logprobs=self._ref_logprobs(queries, written.tokens, written.trunk),
             values=values,
             tokens=kept.tokens,
             lengths=kept.lengths,
             valid=kept.valid,
+            trunk=written.trunk,
         )
 
     def scores(self, sampled: Sampled, scorer: Scorer) -> Tensor:
@@ -143,6 +150,7 @@ class PPOTrainer:
             scores=score_penalty(scores.float(), sampled.valid, self.task.invalid_score),
             valid=sampled.valid,
             lengths=sampled.lengths,
+            trunk=sampled.trunk,
         )
 
     def step(self, rollout: Rollout) -> dict[str, float]:
@@ -153,6 +161,7 @@ class PPOTrainer:
         update, coef = self.progress.update, self.progress.kl_coef
         mask = self.objective.mask(rollout)
         self.guards.check_rollout(rollout, mask)
+        self.guards.check_trunk(self.models, rollout)
         self.guards.check_signs(self.models, self.objective, rollout, update)
         learned = self.learner.learn(rollout, update=update, kl_coef=coef)
         rewards = self.objective.rewards(learned.rollout, kl_coef=coef)
@@ -163,12 +172,20 @@ class PPOTrainer:
         self._advance(stats["objective/kl"])
         return stats
 
-    def _ref_logprobs(self, queries: QueryBatch, responses: Tensor) -> Tensor:
+    def _ref_logprobs(self, queries: QueryBatch, responses: Tensor, trunk: TrunkStates | None) -> Tensor:
         """(b, r); in the slices in which the policy is trained, so that both are rounded alike."""
+        if self._reference_shares is None:  # asked once: neither the frozen layers nor the reference change
+            mine, theirs = self.policy.language_model, self.reference.language_model
+            self._reference_shares = equal_below(mine, theirs, self.models.shared_layers)
+        shared = trunk if self._reference_shares else None
 
         def read(rows: slice) -> Tensor:
             out = self.reference(
-                queries.ids[rows], queries.mask[rows], responses[rows], temperature=self.task.temperature
+                queries.ids[rows],
+                queries.mask[rows],
+                responses[rows],
+                temperature=self.task.temperature,
+                trunk=None if shared is None else shared[rows],
             )
             logprobs: Tensor = out.logprobs
             return logprobs

@@ -18,7 +18,7 @@ from workers.rlhf.masks import truncate
 
 MAX_DRAWS = 16
 """Most samples of one prompt in one round."""
-MAX_ROWS = 64
+MAX_ROWS = 128
 """Most samples written at once; bounds the memory of keys and values."""
 WATCHED_SAMPLES = 64
 """So many samples tell whether the terminator suits the model."""

@@ -70,7 +70,7 @@ class PPOHParams(HParams):
     mode: Literal["corrected", "reference"] = "corrected"
     """Where the score is added: at the true end of the sample, or on the last index as published."""
     frozen_layers: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Fraction of the lowest layers that stay as in the reference."""
+    """Fraction of the lowest layers that stay as in the reference; each rollout computes them once, for both."""
     query_seed: int | None = None
     """Orders the queries; None: the run's seed. Published: 0 whatever the seed."""
     guards: GuardHParams = GuardHParams()

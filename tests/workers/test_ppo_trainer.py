@@ -41,11 +41,13 @@ def make_trainer(
     task: TaskHParams = TASK,
     objective: Objective | None = None,
     bf16: bool = False,
+    frozen: int = 0,
+    share_trunk: bool = True,
 ) -> PPOTrainer:
     """A trainer at its start, or at `progress`."""
     reference = Policy(LanguageModel.load(folder)).requires_grad_(False)
     return PPOTrainer(
-        Policy(LanguageModel.load(folder)),
+        Policy(LanguageModel.load(folder), frozen_layers=frozen),
         reference,
         task=task,
         ppo=ppo,
@@ -55,6 +57,7 @@ def make_trainer(
         bf16=bf16,
         value_network=ValueNetwork(LanguageModel.load(folder)) if ppo.value_network == "separate" else None,
         objective=objective,
+        share_trunk=share_trunk,
     )
 
 

@@ -5,7 +5,7 @@ nothing, and the log-probabilities are those of that distribution (Ziegler et al
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from torch import Tensor
 from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from workers.nets.language_model import LanguageModel, causal_mask
+from workers.nets.language_model import FINAL, LanguageModel, causal_mask
 from workers.rlhf.masks import position_ids
+from workers.rlhf.types import TrunkStates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,8 @@ class Generated:
     """(n, r) float32, nats, under softmax(logits / temperature)."""
     values: Tensor | None
     """(n, r) float32; what `read_value` made of the hidden state before each token; None without it."""
+    trunk: TrunkStates | None = None
+    """Of all n texts but their last tokens; None unless asked for."""
 
 
 def generate(
@@ -40,6 +43,7 @@ def generate(
     generator: torch.Generator,
     samples_per_query: int = 1,
     read_value: Callable[[Tensor], Tensor] | None = None,
+    keep_layer: int | None = None,
 ) -> Generated:
     """Sample `samples_per_query` responses to each query; the query is read once for all of them.
 
@@ -50,6 +54,7 @@ def generate(
         temperature: positive.
         generator: draws n * r uniform numbers, all at the start; on any device.
         read_value: (n, width) hidden states -> (n,) values.
+        keep_layer: layer number whose hidden states are kept as they come up.
     Returns: n = b * samples_per_query responses, usable in later training.
     Raises: ValueError if the temperature or a count is not positive or q + r exceeds the model's context.
     """
@@ -60,11 +65,21 @@ def generate(
         )
     n = queries.shape[0] * samples_per_query
     uniform = torch.rand(response_tokens, n, generator=generator, device=generator.device).to(queries.device)
+    seen: dict[int, Tensor] = {}
+    kept: list[Tensor] = []
+
+    def keep() -> None:
+        if keep_layer is not None:
+            copies = n // seen[keep_layer].shape[0]
+            kept.append(seen[keep_layer].repeat_interleave(copies, dim=0) if copies > 1 else seen[keep_layer])
+
+    watched = nullcontext() if keep_layer is None else model.watching((keep_layer, FINAL), seen)
     # Not inference mode: there autocast would cast every weight anew for every token.
-    with torch.inference_mode(False), torch.no_grad(), _casts_kept(model):
-        steps = _decode(model, queries, query_mask, uniform, temperature, samples_per_query, read_value)
+    with torch.inference_mode(False), torch.no_grad(), _casts_kept(model), watched:
+        steps = _decode(model, queries, query_mask, uniform, temperature, samples_per_query, read_value, keep)
         tokens, logprobs, values = (torch.stack(column, dim=1) for column in zip(*steps, strict=True))
-    return Generated(tokens=tokens, logprobs=logprobs, values=None if read_value is None else values)
+    trunk = None if keep_layer is None else TrunkStates(layer=keep_layer, states=torch.cat(kept, dim=1))
+    return Generated(tokens=tokens, logprobs=logprobs, values=None if read_value is None else values, trunk=trunk)
 
 
 def _decode(
@@ -75,11 +90,13 @@ def _decode(
     temperature: float,
     k: int,
     read_value: Callable[[Tensor], Tensor] | None,
+    ran: Callable[[], None],
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Per token: (n,) token, (n,) log-probability and (n,) value."""
+    """Per token: (n,) token, (n,) log-probability and (n,) value; `ran` is called after each pass of the trunk."""
     r, q = uniform.shape[0], queries.shape[1]
     prefix = DynamicCache(config=model.model.config)
     hidden = model.run_trunk(queries, causal_mask(query_mask), position_ids(query_mask), prefix)
+    ran()
     hidden = hidden[:, -1].repeat_interleave(k, dim=0)
     cache = Cache(layers=[_RoomyLayer(layer, k, r) for layer in prefix.layers])
     lengths = query_mask.sum(dim=1).repeat_interleave(k)
@@ -90,6 +107,7 @@ def _decode(
         if t + 1 < r:
             positions = (lengths + t).unsqueeze(1)
             hidden = model.run_trunk(token.unsqueeze(1), seen[..., : q + t + 1], positions, cache)[:, 0]
+            ran()
 
 
 def sample(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from transformers import Cache, PreTrainedModel
 from workers.nets.attention import GROUPED, mask_bias
 from workers.nets.precision import full_precision
 from workers.nets.reading import context_of, read_causal_lm, unsupported_is_named
+from workers.nets.splitting import upper_part
 from workers.rlhf.logprobs import gather_logprobs, head_logprobs
 from workers.rlhf.masks import position_ids
 
@@ -47,6 +48,7 @@ class LanguageModel(nn.Module):
         self.width = int(model.config.hidden_size)
         self.vocabulary = int(model.config.vocab_size)
         self.context = context_of(model.config)
+        self._uppers: dict[int, nn.Module] = {}
 
     @classmethod
     def load(
@@ -131,7 +133,7 @@ class LanguageModel(nn.Module):
         if wrong := [layer for layer in layers if not FINAL <= layer <= self.num_layers]:
             raise ValueError(f"layers {wrong} must lie in [{FINAL}, {self.num_layers}]")
         seen: dict[int, Tensor] = {}
-        with self._recording(layers, seen), suppress(_EnoughError):
+        with self.watching(layers, seen), suppress(_EnoughError):
             seen[FINAL] = self.hidden(input_ids, mask)
         return tuple(seen[layer] for layer in layers)
 
@@ -185,6 +187,46 @@ class LanguageModel(nn.Module):
         hidden: Tensor = output.last_hidden_state
         return hidden
 
+    def run_above(self, layer: int, states: Tensor, attend: Tensor, positions: Tensor) -> Tensor:
+        """Hidden states after the final norm, from those at `layer`; no block below is computed.
+
+        Args:
+            layer: layer number in [0, layers).
+            states: (b, t, width) float.
+            attend, positions: as in `run_trunk`.
+        Returns: (b, t, width) float.
+        """
+
+        def put_in(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ARG001
+            return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
+
+        if layer not in self._uppers:
+            self._uppers[layer] = upper_part(self.trunk, self.blocks, layer)
+        handle = self.blocks[layer].register_forward_pre_hook(put_in, with_kwargs=True)
+        try:
+            output = self._uppers[layer](
+                inputs_embeds=states,
+                attention_mask=mask_bias(attend) if self._biased else attend,
+                position_ids=positions,
+                use_cache=False,
+            )
+        finally:
+            handle.remove()
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def splits_at(self, layer: int) -> bool:
+        """Whether `run_above` a layer gives what the whole trunk gives: some architectures look down from above."""
+        probe = (torch.arange(PROBE_TOKENS, device=self.device) % self.vocabulary).unsqueeze(0)[:, : self.context]
+        mask = torch.ones_like(probe, dtype=torch.bool)
+        with torch.no_grad():
+            states, expected = self.hidden_layers(probe, mask, (layer, FINAL))
+            try:
+                found = self.run_above(layer, states, causal_mask(mask), position_ids(mask))
+            except Exception:  # in whatever way such an architecture fails
+                return False
+            return bool((found - expected).abs().max() <= PARITY_TOLERANCE * expected.abs().max())
+
     def _require_parity(self, probe: Tensor, expected: Tensor) -> None:
         """Raises: ValueError if the logits are not the expected ones, with padding on the left where there is room."""
         padding = probe[:, :2] if self.context is None or probe.shape[1] + 2 <= self.context else probe[:, :0]
@@ -196,8 +238,11 @@ class LanguageModel(nn.Module):
             raise ValueError(f"its logits come out different by {error:.2g}")
 
     @contextmanager
-    def _recording(self, layers: tuple[int, ...], seen: dict[int, Tensor]) -> Iterator[None]:
-        """Keep what the blocks are given, or give at the top, and leave the trunk when nothing more is asked for."""
+    def watching(self, layers: tuple[int, ...], seen: dict[int, Tensor]) -> Iterator[None]:
+        """While open, every pass puts its hidden states at these layers into `seen`.
+
+        A pass goes no further than the highest layer: ask for `FINAL` too where it should end as usual.
+        """
         wanted = {layer for layer in layers if layer != FINAL}
         last = max(wanted, default=0) if FINAL not in layers else None
 

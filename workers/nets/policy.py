@@ -9,6 +9,7 @@ from workers.nets.generation import Generated, generate
 from workers.nets.language_model import LanguageModel
 from workers.nets.value_head import ValueHead, response_hidden
 from workers.rlhf import logprobs
+from workers.rlhf.types import TrunkStates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ class Policy(nn.Module):
         self.value_head = ValueHead(language_model.width, device=language_model.device)
         if not 0 <= frozen_layers < language_model.num_layers:
             raise ValueError(f"frozen_layers {frozen_layers} must lie in [0, {language_model.num_layers})")
+        self.frozen_layers = frozen_layers
         if frozen_layers:
             self._freeze(frozen_layers)
 
@@ -50,6 +52,7 @@ class Policy(nn.Module):
         *,
         temperature: float,
         with_entropy: bool = False,
+        trunk: TrunkStates | None = None,
     ) -> PolicyOutput:
         """Log-probabilities and values of responses as sampled; the heads run on the response's positions only.
 
@@ -59,8 +62,9 @@ class Policy(nn.Module):
             responses: (b, r) int64, before truncation: every token counts.
             temperature: positive; divides the logits.
             with_entropy: entropy costs another pass over the vocabulary.
+            trunk: what frozen layers make of them; None: compute it.
         """
-        hidden = self.response_hidden(queries, query_mask, responses)
+        hidden = self.response_hidden(queries, query_mask, responses, trunk)
         entropy = None
         if with_entropy:
             with torch.no_grad():
@@ -71,9 +75,11 @@ class Policy(nn.Module):
             entropy=entropy,
         )
 
-    def response_hidden(self, queries: Tensor, query_mask: Tensor, responses: Tensor) -> Tensor:
+    def response_hidden(
+        self, queries: Tensor, query_mask: Tensor, responses: Tensor, trunk: TrunkStates | None = None
+    ) -> Tensor:
         """(b, r, width) hidden states before each response token, after the final norm; arguments as in `forward`."""
-        return response_hidden(self.language_model, queries, query_mask, responses)
+        return response_hidden(self.language_model, queries, query_mask, responses, trunk)
 
     def generate(
         self,
@@ -84,6 +90,7 @@ class Policy(nn.Module):
         temperature: float,
         generator: torch.Generator,
         samples_per_query: int = 1,
+        keep_layer: int | None = None,
     ) -> Generated:
         """Sample responses with log-probabilities and values; see `generation.generate`."""
         return generate(
@@ -95,6 +102,7 @@ class Policy(nn.Module):
             generator=generator,
             samples_per_query=samples_per_query,
             read_value=self.value_head,
+            keep_layer=keep_layer,
         )
 
     def _freeze(self, layers: int) -> None:

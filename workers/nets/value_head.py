@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from workers.nets.language_model import LanguageModel, causal_mask
 from workers.nets.precision import full_precision
 from workers.rlhf.masks import position_ids
+from workers.rlhf.types import TrunkStates
 
 
 class ValueHead(nn.Linear):
@@ -41,17 +42,27 @@ class ValueNetwork(nn.Module):
         return values
 
 
-def response_hidden(model: LanguageModel, queries: Tensor, query_mask: Tensor, responses: Tensor) -> Tensor:
+def response_hidden(
+    model: LanguageModel,
+    queries: Tensor,
+    query_mask: Tensor,
+    responses: Tensor,
+    trunk: TrunkStates | None = None,
+) -> Tensor:
     """Hidden states before each response token, after the final norm.
 
     Args:
         queries: (b, q) int64, left-padded.
         query_mask: (b, q) bool; True marks a real token.
         responses: (b, r) int64, before truncation: every token counts.
+        trunk: what the model's lowest blocks make of them; None: compute it.
     Returns: (b, r, width) float.
     """
     before = responses[:, :-1]  # nothing is predicted from the last token
     ids = torch.cat([queries, before], dim=1)
     mask = torch.cat([query_mask, torch.ones_like(before, dtype=torch.bool)], dim=1)
-    hidden = model.run_trunk(ids, causal_mask(mask), position_ids(mask))
+    if trunk is None:
+        hidden = model.run_trunk(ids, causal_mask(mask), position_ids(mask))
+    else:
+        hidden = model.run_above(trunk.layer, trunk.states, causal_mask(mask), position_ids(mask))
     return hidden[:, -responses.shape[1] :]

@@ -41,6 +41,20 @@ class QueryBatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrunkStates:
+    """What the lowest blocks of a trunk make of query and response, computed once and read by all that lies above."""
+
+    layer: int
+    """So many blocks made them, at least one."""
+    states: Tensor
+    """(b, q + r - 1, width) float, without gradient; nothing is predicted from the last token."""
+
+    def __getitem__(self, rows: Tensor | slice) -> "TrunkStates":
+        """Those of some texts."""
+        return TrunkStates(layer=self.layer, states=self.states[rows])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sampled:
     """One batch from the current policy, not scored yet. One row is one episode."""
 
@@ -59,6 +73,8 @@ class Sampled:
     """(b,) int64 in [1, r]; tokens kept by truncation, r where invalid."""
     valid: Tensor
     """(b,) bool; True where a terminator was found, everywhere if the task has none."""
+    trunk: TrunkStates | None = None
+    """Of the frozen layers, which policy and reference share; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +99,14 @@ class Rollout:
     """(b,) bool; True where a terminator was found."""
     lengths: Tensor
     """(b,) int64 in [1, r]; tokens kept by truncation, r where invalid."""
+    trunk: TrunkStates | None = None
+    """Of the frozen layers; None: every pass computes them."""
 
     def __post_init__(self) -> None:
         b, q = _matrix("queries", self.queries)
         _, r = _matrix("responses", self.responses)
+        if self.trunk is not None and self.trunk.states.shape[:2] != (b, q + r - 1):
+            raise ValueError(f"trunk has states {tuple(self.trunk.states.shape)}, expected ({b}, {q + r - 1}, width)")
         _require_shapes(
             self,
             {
@@ -117,7 +137,9 @@ class Rollout:
 
     def select(self, index: Tensor) -> "Rollout":
         """The episodes at `index`, a (n,) int64 of rows or a (b,) bool of rows to keep: one minibatch."""
-        return Rollout(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+        trunk = None if self.trunk is None else self.trunk[index]
+        named = [field.name for field in fields(self) if field.name != "trunk"]
+        return Rollout(**{name: getattr(self, name)[index] for name in named}, trunk=trunk)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -144,3 +144,23 @@ def test_nonsense_is_refused(bad: dict[str, float]) -> None:
 def test_more_than_the_context_is_refused(language_model: LanguageModel) -> None:
     with pytest.raises(ValueError, match="exceed the model's context of 40"):
         write(language_model, *padded_queries(), r=35)
+
+
+def test_hidden_states_kept_while_writing_are_those_of_one_full_pass(language_model: LanguageModel) -> None:
+    queries, mask = padded_queries()
+    written = generate(
+        language_model,
+        queries,
+        mask,
+        response_tokens=4,
+        temperature=0.7,
+        generator=seeded(),
+        samples_per_query=2,
+        keep_layer=2,
+    )
+    assert written.trunk is not None
+    assert written.trunk.layer == 2
+    ids = torch.cat([queries.repeat_interleave(2, dim=0), written.tokens[:, :-1]], dim=1)
+    real = torch.nn.functional.pad(mask.repeat_interleave(2, dim=0), (0, 3), value=True)
+    (expected,) = language_model.hidden_layers(ids, real, (2,))
+    torch.testing.assert_close(written.trunk.states[real], expected[real], atol=1e-4, rtol=1e-4)

@@ -15,7 +15,8 @@ from tests.workers.nets.tiny import (
     tiny_language_model,
     tiny_model,
 )
-from workers.nets.language_model import FINAL, LanguageModel
+from workers.nets.language_model import FINAL, LanguageModel, causal_mask
+from workers.rlhf.masks import position_ids
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -129,3 +130,35 @@ def test_a_model_that_rescales_its_logits_is_refused(tmp_path: Path) -> None:
     CohereForCausalLM(config).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="a cohere model is not supported"):
         LanguageModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_trunk_is_its_lower_part_and_what_stands_above_it(shape: str) -> None:
+    model = tiny_language_model(shape)
+    ids, mask = padded_queries()
+    for layer in range(LAYERS):
+        assert model.splits_at(layer)
+        states, expected = model.hidden_layers(ids, mask, (layer, FINAL))
+        found = model.run_above(layer, states, causal_mask(mask), position_ids(mask))
+        torch.testing.assert_close(found[mask], expected[mask], atol=1e-5, rtol=1e-5)
+    expected.sum().backward()
+    wanted = [parameter.grad for parameter in model.blocks[1].parameters()]
+    model.zero_grad(set_to_none=True)
+    states = model.hidden_layers(ids, mask, (1,))[0].detach()
+    model.run_above(1, states, causal_mask(mask), position_ids(mask)).sum().backward()
+    for mine, theirs in zip(model.blocks[1].parameters(), wanted, strict=True):
+        torch.testing.assert_close(mine.grad, theirs, atol=1e-4, rtol=1e-4)
+    assert all(parameter.grad is None for parameter in model.blocks[0].parameters())
+
+
+def test_the_upper_part_follows_its_weights() -> None:
+    model = tiny_language_model("llama")
+    ids, mask = padded_queries()
+    where = causal_mask(mask), position_ids(mask)
+    states = model.hidden_layers(ids, mask, (1,))[0].detach()
+    before = model.run_above(1, states, *where)
+    model.load_state_dict(tiny_language_model("llama", seed=1).state_dict())
+    after = model.run_above(1, states, *where)
+    fresh = tiny_language_model("llama", seed=1).run_above(1, states, *where)
+    assert torch.equal(after, fresh)
+    assert not torch.equal(after, before)
