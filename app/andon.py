@@ -40,8 +40,10 @@ def pull(session: Session, run_id: UUID, account_id: UUID | None, reason: str) -
 def release(session: Session, run_id: UUID, account_id: UUID, note: str) -> Andon:
     """Let the line go on.
 
-    Raises: ConflictError if nobody pulled the cord.
+    Raises: InvalidError without a note, ConflictError if nobody pulled the cord.
     """
+    if not note.strip():
+        raise InvalidError("Say what was found before the line goes on: the note is kept with the pull.")
     found = session.scalar(_unreleased(run_id).with_for_update())
     if found is None:
         raise ConflictError("The cord of this run is not pulled.")

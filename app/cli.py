@@ -14,10 +14,9 @@ import psycopg
 import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, ProgrammingError
-from sqlalchemy.orm import Session
 
-from app import accounts, embedded, migrating, runs, simulate, welcome
-from app.db import make_engine, make_session_factory, session_scope
+from app import accounts, embedded, migrating, run_commands, runs, simulate, terminal, welcome
+from app.db import make_engine
 from app.errors import DomainError, InvalidError, UnavailableError
 from app.hparams import parse_changes, planned
 from app.models import Role
@@ -33,6 +32,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+cli.add_typer(run_commands.app, name="runs")
 
 
 @cli.command("up")
@@ -76,7 +77,7 @@ def create_run(
 ) -> None:
     """Start a run; prints its id."""
     hparams = planned(preset, parse_changes(change or []))
-    with _database(_settings()) as session:
+    with terminal.database(_settings()) as session:
         made = runs.create(session, name=name, base_model=model, hparams=hparams, actor_id=None)
     print(made.id)
 
@@ -88,7 +89,7 @@ def create_labeler(
 ) -> None:
     """Make an account; prints a one-time sign-in link."""
     settings = _settings()
-    with _database(settings) as session:
+    with terminal.database(settings) as session:
         made = accounts.create_account(session, name, role)
         link = welcome.fresh_link(session, settings, made.id)
     print(link)
@@ -181,23 +182,13 @@ def _add_plugins(words: list[str]) -> None:
 
 def _own_commands() -> set[str]:
     commands = ((command.name, command.callback) for command in cli.registered_commands)
-    return {name or (callback.__name__.replace("_", "-") if callback else "") for name, callback in commands}
+    groups = {group.name for group in cli.registered_groups if group.name}
+    return groups | {name or (callback.__name__.replace("_", "-") if callback else "") for name, callback in commands}
 
 
 def _settings(**given: Any) -> Settings:
     """Settings of the environment, changed by options that were given."""
     return Settings(**{name: value for name, value in given.items() if value is not None})
-
-
-@contextmanager
-def _database(settings: Settings) -> Iterator[Session]:
-    """One transaction on the database of `settings`, or else on the one that `prefloop up` runs."""
-    engine = make_engine(embedded.with_urls(settings).need_database_url(), pool_size=1)
-    try:
-        with session_scope(make_session_factory(engine)) as session:
-            yield session
-    finally:
-        engine.dispose()
 
 
 @contextmanager

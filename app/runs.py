@@ -4,7 +4,8 @@ running ⇄ paused, and from both to finished and stopped. `finished` is set too
 out of `finished` and `stopped`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, update
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app import audit, guidelines, jobs, prompts, reports, retention
 from app.errors import ConflictError, InvalidError, NotFoundError
-from app.hparams import RunHParams
+from app.hparams import RunHParams, changed
 from app.kinds import JobKind
 from app.models import Checkpoint, CheckpointKind, Job, JobState, Phase, Run, Split, Standing
 
@@ -47,6 +48,26 @@ def create(session: Session, *, name: str, base_model: str, hparams: RunHParams,
     jobs.wake_run(session, run.id)
     session.flush()
     return run
+
+
+def clone(
+    session: Session,
+    run_id: UUID,
+    *,
+    name: str,
+    actor_id: UUID | None,
+    base_model: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+) -> Run:
+    """Start another run with the settings of this one, and `changes` where wanted; labels are not taken along.
+
+    Raises: NotFoundError; as `changed` and `create`.
+    """
+    origin = get(session, run_id)
+    hparams = changed(hparams_of(origin), changes or {})
+    made = create(session, name=name, base_model=base_model or origin.base_model, hparams=hparams, actor_id=actor_id)
+    audit.record(session, actor_id, "run.cloned", run_id=made.id, origin=str(run_id))
+    return made
 
 
 def pause(session: Session, run_id: UUID, actor_id: UUID | None, note: str | None = None) -> Run:

@@ -9,7 +9,7 @@ import { showCheckpoints, showJobs, showSamples, showTiles } from "./dashboard/t
 const CURVES_EVERY_MS = 2000;
 const WHOLE_EVERY_MS = 300000; // points that a redone step changed are seen then
 const LONGEST = 2000;
-const LIVE = new Set(["labels/required", "queue/ready"]); // these grow by the status itself
+const LIVE = new Set(["labels/required", "labels/per_minute", "queue/ready"]); // these grow by the status itself
 
 const board = document.getElementById("board");
 const runId = board.dataset.run;
@@ -57,6 +57,7 @@ function addLivePoints(summary) {
   charts.append("labels/usable", seconds, at, summary.labels_usable);
   if (summary.labels_required) charts.append("labels/required", seconds, at, summary.labels_required);
   charts.append("queue/ready", seconds, at, summary.ready);
+  charts.append("labels/per_minute", seconds, at, summary.labels_per_minute);
 }
 
 function showStatus() {
@@ -105,6 +106,7 @@ async function updateBoard() {
   const tables = await getJson("board.json");
   boardVersion = version;
   charts.setEvents(tables.events);
+  charts.setPolicies(tables.checkpoints);
   showSamples(tables.showcase);
   showCheckpoints(tables.checkpoints);
 }

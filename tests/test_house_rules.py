@@ -17,7 +17,7 @@ LONGEST_FILE = 400
 TEXT = {".py", ".html", ".js", ".css"}
 
 APP_FLOORS = {
-    4: {"main", "cli", "up"},
+    4: {"main", "cli", "run_commands", "up"},
     3: {"web"},
     1: {"models", "jobs"},
     0: {

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from app import andon, audit, comparisons, usable
+from app import andon, audit, comparisons, reports, usable
 from app.hparams import RunHParams
 from app.jobs import send_job
 from app.kinds import CARRIED, JobKind
@@ -61,6 +61,8 @@ def _note(session: Session, run: Run) -> None:
     step = int(age or 0) // NOTE_SECONDS * NOTE_SECONDS
     stats = {
         "queue/ready": float(comparisons.ready_count(session, run.id)),
+        "queue/oldest_minutes": reports.oldest_minutes(session, run.id),
+        "labels/per_minute": reports.labels_per_minute(session, run.id),
         "labels/required": float(run.labels_required),
     }
     tracking.record(session, run.id, step, stats)

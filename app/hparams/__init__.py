@@ -5,7 +5,7 @@ Standard library and pydantic only, so that forms, the API and the trainers read
 """
 
 from app.hparams.base import HParams
-from app.hparams.changes import parse_changes, planned
+from app.hparams.changes import InvalidSettingsError, changed, differing, parse_changes, planned
 from app.hparams.collection import CollectionHParams
 from app.hparams.labeling import LabelingHParams
 from app.hparams.line import AndonHParams, PromotionHParams
@@ -14,6 +14,7 @@ from app.hparams.presets import PRESETS, preset
 from app.hparams.reward import MIDDLE_MEANS, PAPER_HEAD, PROBE_HEADS, Pooling, Readout, RewardHead, RewardHParams
 from app.hparams.run import RunHParams
 from app.hparams.schedule import ScheduleHParams
+from app.hparams.settings import Setting, SettingKind, settings_of, typed
 from app.hparams.supervised import SupervisedHParams
 from app.hparams.task import TaskHParams
 
@@ -26,6 +27,7 @@ __all__ = [
     "CollectionHParams",
     "GuardHParams",
     "HParams",
+    "InvalidSettingsError",
     "LabelingHParams",
     "PPOHParams",
     "Pooling",
@@ -35,9 +37,15 @@ __all__ = [
     "RewardHead",
     "RunHParams",
     "ScheduleHParams",
+    "Setting",
+    "SettingKind",
     "SupervisedHParams",
     "TaskHParams",
+    "changed",
+    "differing",
     "parse_changes",
     "planned",
     "preset",
+    "settings_of",
+    "typed",
 ]

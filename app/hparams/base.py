@@ -12,4 +12,5 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class HParams(BaseModel):
     """Frozen, and unknown names are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A docstring below a field is its description, for forms and the API.
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,7 +1,7 @@
 """A preset with changes."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,19 +11,46 @@ from app.hparams.presets import preset
 from app.hparams.run import RunHParams
 
 
+class InvalidSettingsError(InvalidError):
+    """Hyperparameters that cannot be."""
+
+    def __init__(self, faults: Mapping[str, str]) -> None:
+        """`faults`: what is wrong, by the path of the setting or of the group that it is about; "" is the run."""
+        super().__init__("; ".join(f"{path or 'hparams'}: {what}" for path, what in faults.items()))
+        self.faults = dict(faults)
+
+
 def planned(preset_name: str, changes: Mapping[str, Any] | None = None) -> RunHParams:
     """A preset with `changes`, nested like its fields.
 
-    Raises: InvalidError without such a preset, or naming each value that is wrong.
+    Raises: InvalidError without such a preset, InvalidSettingsError naming each value that is wrong.
     """
     try:
-        base = preset(preset_name).model_dump(mode="json")
-        return RunHParams.model_validate(_merged(base, changes or {}))
+        base = preset(preset_name)
     except KeyError as error:
         raise InvalidError(str(error.args[0])) from error
+    return changed(base, changes or {})
+
+
+def changed(base: RunHParams, changes: Mapping[str, Any]) -> RunHParams:
+    """Hyperparameters with `changes`, nested like their fields.
+
+    Raises: InvalidSettingsError naming each value that is wrong.
+    """
+    try:
+        return RunHParams.model_validate(_merged(base.model_dump(mode="json"), changes))
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc'])) or 'hparams'}: {fault['msg']}" for fault in error.errors())
-        raise InvalidError("; ".join(faults)) from error
+        faults: dict[str, str] = {}
+        for fault in error.errors():
+            path = ".".join(map(str, fault["loc"]))
+            faults[path] = f"{faults[path]}; {fault['msg']}" if path in faults else fault["msg"]
+        raise InvalidSettingsError(faults) from error
+
+
+def differing(*all_hparams: RunHParams) -> list[str]:
+    """Paths of the settings in which they are not all alike, in the order of the fields."""
+    flat = [dict(_flat(one.model_dump(mode="json"))) for one in all_hparams]
+    return [path for path in flat[0] if any(one.get(path) != flat[0][path] for one in flat)] if flat else []
 
 
 def parse_changes(words: list[str]) -> dict[str, Any]:
@@ -50,6 +77,15 @@ def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
         nested = isinstance(value, Mapping) and isinstance(both.get(name), Mapping)
         both[name] = _merged(both[name], value) if nested else value
     return both
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        here = f"{path}.{name}".lstrip(".")
+        if isinstance(value, Mapping):
+            yield from _flat(value, here)
+        else:
+            yield here, value
 
 
 def _value(text: str) -> Any:

@@ -46,17 +46,24 @@ class PPOHParams(HParams):
     adam: Literal["tensorflow", "pytorch"] = "tensorflow"
     """Where epsilon stands; with small gradients PyTorch's first steps are several times larger."""
     adam_epsilon: Rate = 1e-5
+    """Keeps Adam's denominator from zero."""
     gamma: Fraction = 1.0
+    """Discount per token."""
     lam: Fraction = 0.95
+    """Of the generalised advantage estimate, per token; 1 trusts returns, 0 trusts values."""
     clip_ratio: Rate = 0.2
+    """Distance of the policy's ratio from 1 beyond which it gains nothing."""
     clip_value: Rate = 0.2
+    """Distance of a value from the one before the update beyond which it is clipped."""
     value_coef: Rate = 0.1
+    """Weight of the value loss."""
     value_network: Literal["shared", "separate"] = "shared"
     """`shared`: a head on the policy's trunk, as published; `separate`: a trunk of its own (Stiennon et al. 2020)."""
     value_init: Literal["zero", "reward_model"] = "zero"
     """Where the value head (and a separate trunk) starts. `reward_model` wants a head that reads the last token at
     the final norm."""
     whiten_rewards: bool = True
+    """Rewards are divided by their standard deviation in each minibatch; their mean stays."""
     kl_coef: Annotated[float, Field(ge=0)] = 0.15
     """Initial coefficient of the KL penalty; 0, without a target, is no penalty."""
     kl_target: Annotated[float, Field(gt=0)] | None = 6.0

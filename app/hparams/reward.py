@@ -75,9 +75,11 @@ class RewardHParams(HParams):
     learning_rate: Rate = 1.77e-5
     """Adam, tuned trunks only; linear to 0."""
     adam_epsilon: Rate = 1e-5
+    """Keeps Adam\'s denominator from zero."""
     batch: Positive = 8
     """Comparisons per optimizer step, tuned trunks only."""
     epochs: Positive = 1
+    """Passes over the labels; tuned heads."""
     normalization_samples: Positive = 256
     """Reference samples whose scores are brought to mean 0 and standard deviation 1."""
 

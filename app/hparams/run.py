@@ -29,6 +29,7 @@ class RunHParams(HParams):
     prompt_set: str = "stories"
     """Name of the imported prompts."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """Of everything random."""
 
     @model_validator(mode="after")
     def _strength_is_of_pairs(self) -> Self:

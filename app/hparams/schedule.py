@@ -16,6 +16,7 @@ class ScheduleHParams(HParams):
     initial_labels: Positive = 1_000
     """Labels before the first reward model, all on samples of the reference."""
     total_labels: Positive = 5_000
+    """The label budget: labels that train, in the whole run."""
     reward_trainings: Positive = 20
     """Reward model trainings in all, the first at `initial_labels`; in `batched` the number of rounds."""
     outstanding: Positive = 1_000

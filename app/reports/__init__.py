@@ -1,7 +1,7 @@
 """Read-only queries for pages, API and workers: a session in, frozen dataclasses out."""
 
 from app.reports.accuracy import Accuracy, incoming_accuracy
-from app.reports.checkpoints import CheckpointReport, Lineage, checkpoints, lineage
+from app.reports.checkpoints import CheckpointReport, Lineage, checkpoints, lineage, policy_named
 from app.reports.events import Event, EventKind, events
 from app.reports.evidence import (
     ROLLED_BACK,
@@ -13,7 +13,8 @@ from app.reports.evidence import (
     fresh_since,
     update_figures,
 )
-from app.reports.series import Point, Series, labels_over_time, last_steps, metrics
+from app.reports.origins import LabelOrigin, Origins, origins
+from app.reports.series import Point, Series, labels_over_time, last_steps, metric_names, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
 from app.reports.status import Status, run_status
 from app.reports.summary import (
@@ -23,6 +24,8 @@ from app.reports.summary import (
     FailedJob,
     JobInFlight,
     RunSummary,
+    labels_per_minute,
+    oldest_minutes,
     run_summary,
 )
 
@@ -37,7 +40,9 @@ __all__ = [
     "EventKind",
     "FailedJob",
     "JobInFlight",
+    "LabelOrigin",
     "Lineage",
+    "Origins",
     "Outcomes",
     "Point",
     "RunSummary",
@@ -55,9 +60,14 @@ __all__ = [
     "fresh_since",
     "incoming_accuracy",
     "labels_over_time",
+    "labels_per_minute",
     "last_steps",
     "lineage",
+    "metric_names",
     "metrics",
+    "oldest_minutes",
+    "origins",
+    "policy_named",
     "run_status",
     "run_summary",
     "showcase",

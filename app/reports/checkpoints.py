@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, select
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import NotFoundError
-from app.models import Checkpoint, CheckpointKind, LabelSet, Metric, Run
+from app.models import Checkpoint, CheckpointKind, LabelSet, Metric, Run, Standing
 
 LISTED = 200
 
@@ -44,6 +44,8 @@ class CheckpointReport:
     """Size of that label set."""
     removed_at: datetime | None
     """Its files are gone since then."""
+    standing: Standing | None
+    """How far a policy got."""
     roles: tuple[str, ...]
     """What the run uses it for now: reference, serving, candidate, training, reward model."""
     report: dict[str, Any]
@@ -68,6 +70,22 @@ def checkpoints(
         .limit(limit)
     )
     return tuple(_report(row) for row in rows)
+
+
+def policy_named(session: Session, run: Run, name: str) -> UUID:
+    """A policy by its number, or the reference by that word. Raises: NotFoundError naming those there are."""
+    numbers = {"reference": run.reference_id} | {
+        str(number): id_
+        for id_, number in session.execute(
+            select(Checkpoint.id, Checkpoint.number)
+            .where(Checkpoint.run_id == run.id, Checkpoint.kind == CheckpointKind.POLICY)
+            .order_by(Checkpoint.number)
+        )
+    }
+    found = numbers.get(name)
+    if found is None:
+        raise NotFoundError(f"There is no policy {name!r}. Choose one of: {', '.join(numbers)}.")
+    return found
 
 
 def lineage(session: Session, checkpoint_id: UUID) -> Lineage:
@@ -142,6 +160,7 @@ def _report(row: Row[*tuple[Any, ...]]) -> CheckpointReport:
         label_set_id=label_set.id if label_set else None,
         labels=label_set.size if label_set else None,
         removed_at=checkpoint.removed_at,
+        standing=checkpoint.standing,
         roles=_roles(run, checkpoint.id),
         report=checkpoint.report,
     )

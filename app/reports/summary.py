@@ -161,6 +161,18 @@ def run_summary(session: Session, run_id: UUID) -> RunSummary:
     )
 
 
+def labels_per_minute(session: Session, run_id: UUID) -> float:
+    """Labels of the last minutes, per minute."""
+    return _activity(session, run_id)[1] / ACTIVE_MINUTES
+
+
+def oldest_minutes(session: Session, run_id: UUID) -> float:
+    """Age of the oldest comparison that waits for an answer; 0 where none does."""
+    waiting = (Comparison.run_id == run_id, Comparison.state == ComparisonState.READY)
+    since = func.extract("epoch", func.clock_timestamp() - func.min(Comparison.created_at)) / 60
+    return float(session.scalar(select(since).where(*waiting)) or 0)
+
+
 def _leased(session: Session, run_id: UUID) -> int:
     held = (Comparison.run_id == run_id, Comparison.state == ComparisonState.READY, comparisons.has_active_lease())
     return session.scalar(select(func.count()).select_from(Comparison).where(*held)) or 0

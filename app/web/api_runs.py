@@ -9,10 +9,22 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from app import accounts, exports, reports, runs, welcome
-from app.hparams import planned
+from app.hparams import PRESETS, planned, settings_of
 from app.models import Role, Run
 from app.web.deps import AccountDep, ResearcherDep, SessionDep, SessionFactoryDep, SettingsDep
-from app.web.schemas import LabelerOut, NewLabeler, NewRun, Note, RunOut, RunsOut, SeriesOut
+from app.web.schemas import (
+    CloneRun,
+    LabelerOut,
+    NewLabeler,
+    NewRun,
+    Note,
+    PresetsOut,
+    RollBack,
+    RunOut,
+    RunsOut,
+    SeriesOut,
+    SettingsOut,
+)
 
 router = APIRouter(prefix="/api/v1", tags=["runs"])
 
@@ -67,6 +79,43 @@ def resume(run_id: UUID, me: ResearcherDep, session: SessionDep, body: Note | No
 def stop(run_id: UUID, me: ResearcherDep, session: SessionDep, body: Note | None = None) -> RunOut:
     """End the run for good."""
     return _changed(runs.stop, run_id, me.id, session, body)
+
+
+@router.post("/runs/{run_id}/finish")
+def finish(run_id: UUID, me: ResearcherDep, session: SessionDep, body: Note | None = None) -> RunOut:
+    """End the run as one that has done enough."""
+    return _changed(runs.finish, run_id, me.id, session, body)
+
+
+@router.post("/runs/{run_id}/rollback")
+def roll_back(run_id: UUID, body: RollBack, me: ResearcherDep, session: SessionDep) -> RunOut:
+    """Let PPO go on from an earlier policy or the reference."""
+    return RunOut.of(runs.roll_back(session, run_id, body.checkpoint, me.id, body.note))
+
+
+@router.post("/runs/{run_id}/clone", status_code=201)
+def clone_run(run_id: UUID, body: CloneRun, me: ResearcherDep, session: SessionDep) -> RunOut:
+    """Start another run with the same settings, changed where wanted."""
+    made = runs.clone(session, run_id, name=body.name, base_model=body.base_model, changes=body.hparams, actor_id=me.id)
+    return RunOut.of(made)
+
+
+@router.get("/runs/{run_id}/hparams")
+def show_settings(run_id: UUID, _: ResearcherDep, session: SessionDep) -> SettingsOut:
+    """Every hyperparameter of the run with its documentation."""
+    return SettingsOut(settings=settings_of(runs.hparams_of(runs.get(session, run_id))))
+
+
+@router.get("/presets")
+def list_presets(_: AccountDep) -> PresetsOut:
+    """Names of the presets."""
+    return PresetsOut(presets=list(PRESETS))
+
+
+@router.get("/presets/{name}")
+def show_preset(name: str, _: AccountDep) -> SettingsOut:
+    """Every hyperparameter of a preset with its documentation."""
+    return SettingsOut(settings=settings_of(planned(name)))
 
 
 @router.get("/runs/{run_id}/metrics")

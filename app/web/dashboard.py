@@ -26,7 +26,9 @@ researchers = APIRouter(include_in_schema=False, dependencies=[Depends(require_r
 
 CURVES = (
     "labels/required",
+    "labels/per_minute",
     "queue/ready",
+    "queue/oldest_minutes",
     "reward/accuracy_valid",
     "reward/accuracy_incoming",
     "reward/loss_heldout",
@@ -36,6 +38,13 @@ CURVES = (
     "objective/kl",
     "objective/kl_coef",
     "objective/entropy",
+    "objective/response_length",
+    "objective/valid_fraction",
+    "ppo/loss/value",
+    "ppo/policy/clipfrac",
+    "ppo/val/var_explained",
+    "reward/calibration_error_heldout",
+    "reward/calibration_error_valid",
     "time/episodes_per_second",
 )
 """Metrics the page draws; it draws `labels/usable` too, which is counted from the labels themselves."""

@@ -21,10 +21,11 @@ class Act(StrEnum):
 
     PAUSE = "pause"
     RESUME = "resume"
+    FINISH = "finish"
     STOP = "stop"
 
 
-ACTS = {Act.PAUSE: runs.pause, Act.RESUME: runs.resume, Act.STOP: runs.stop}
+ACTS = {Act.PAUSE: runs.pause, Act.RESUME: runs.resume, Act.FINISH: runs.finish, Act.STOP: runs.stop}
 
 
 @router.get("/runs")

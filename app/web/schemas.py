@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import labeling, reports
 from app.answers import Said
+from app.hparams import Setting
 from app.kinds import JobKind
 from app.leasing import MOST_LEASES
 from app.models import Andon, Job, JobState, Phase, Question, Run, Verdict
@@ -46,6 +47,27 @@ class NewRun(Body):
     preset: str = "sentiment-small"
     hparams: dict[str, Any] = {}
     """Changes to the preset, nested as in a run's `hparams`."""
+
+
+class CloneRun(Body):
+    """A run like another."""
+
+    name: Reason
+    base_model: Reason | None = None
+    hparams: dict[str, Any] = {}
+    """Changes, nested as in a run's `hparams`."""
+
+
+class SettingsOut(BaseModel):
+    """Hyperparameters with their documentation."""
+
+    settings: list[Setting]
+
+
+class PresetsOut(BaseModel):
+    """Names of presets."""
+
+    presets: list[str]
 
 
 class RunOut(BaseModel):
@@ -91,6 +113,13 @@ class CheckpointsOut(BaseModel):
 class Note(Body):
     """Why something is done."""
 
+    note: Text = ""
+
+
+class RollBack(Body):
+    """Where PPO goes on."""
+
+    checkpoint: UUID
     note: Text = ""
 
 

@@ -3,26 +3,38 @@
 import { el, number } from "./dom.js";
 
 const PERCENT = 100;
-const REDRAW_MS = 500;
+const REDRAW_MS = 250; // at most four times a second
 const MARK_NAMES = 20;
 
 /** One entry per chart. `x` says what a step is; `scale` multiplies values for display. */
 const CHARTS = [
   { id: "labels", title: "Labels", unit: "labels", x: "seconds", curves: [["labels/usable", "given"], ["labels/required", "required"]], zero: true },
+  { id: "rate", title: "Labels per minute", unit: "labels/min", x: "seconds", digits: 1, curves: [["labels/per_minute", "rate"]], zero: true },
   { id: "queue", title: "Queue depth", unit: "comparisons", x: "seconds", curves: [["queue/ready", "ready"]], zero: true },
+  { id: "age", title: "Oldest comparison waiting", unit: "minutes", x: "seconds", curves: [["queue/oldest_minutes", "age"]], zero: true },
   {
     id: "accuracy", title: "Reward model accuracy", unit: "%", x: "labels", scale: PERCENT, digits: 0, line: [25, "chance"],
     curves: [["reward/accuracy_incoming", "incoming labels"], ["reward/accuracy_valid", "valid prompts"]], range: [0, 100],
   },
   { id: "loss", title: "Reward loss", unit: "nats", x: "labels", digits: 3, line: [Math.log(4), "chance"], curves: [["reward/loss_heldout", "held out"], ["reward/loss_valid", "valid prompts"]] },
+  { id: "calibration", title: "Calibration error", unit: "of the chance given", x: "labels", digits: 3, curves: [["reward/calibration_error_heldout", "held out"], ["reward/calibration_error_valid", "valid prompts"]], zero: true },
   { id: "score", title: "Score", unit: "reference SDs", x: "episodes", digits: 2, curves: [["objective/score", "score"], ["objective/score_total", "less KL penalty"]] },
   { id: "kl", title: "KL from the reference", unit: "nats per sample", x: "episodes", digits: 2, curves: [["objective/kl", "KL"]], target: true, zero: true },
   { id: "kl-coef", title: "KL coefficient", unit: "score per nat", x: "episodes", digits: 3, curves: [["objective/kl_coef", "coefficient"]], zero: true },
   { id: "entropy", title: "Entropy", unit: "nats per sample", x: "episodes", digits: 1, curves: [["objective/entropy", "entropy"]] },
+  { id: "frontier", title: "Score against KL, by policy", unit: "reference SDs", x: "kl", digits: 2, curves: [], frontier: true },
+  { id: "length", title: "Response length", unit: "tokens kept", x: "episodes", digits: 1, curves: [["objective/response_length", "length"]], zero: true },
+  { id: "invalid", title: "Samples that do not end in time", unit: "%", x: "episodes", scale: PERCENT, complement: true, curves: [["objective/valid_fraction", "share"]], range: [0, 100] },
+  { id: "value-loss", title: "Value loss", unit: "squared score", x: "episodes", digits: 3, curves: [["ppo/loss/value", "loss"]], zero: true },
+  { id: "clipfrac", title: "Clipped ratios", unit: "% of tokens", x: "episodes", scale: PERCENT, digits: 1, curves: [["ppo/policy/clipfrac", "share"]], zero: true },
+  { id: "explained", title: "Explained variance of values", unit: "share", x: "episodes", digits: 2, curves: [["ppo/val/var_explained", "share"]] },
   { id: "speed", title: "Speed", unit: "episodes/s", x: "episodes", digits: 2, curves: [["time/episodes_per_second", "speed"]], zero: true },
 ];
 
-const X_TITLES = { labels: "usable labels", episodes: "episodes" };
+const X_TITLES = { labels: "usable labels", episodes: "episodes", kl: "KL from the reference, nats per sample" };
+const MARKS = { reward_model: "R", promotion: "P", demotion: "D", roll_back: "B", andon: "!" };
+/** Letter and number of an event. */
+const markText = (event) => `${MARKS[event.kind] ?? "?"}${event.number}`;
 const TIME_UNITS = [["minutes", 60], ["hours", 3600], ["days", 86400]];
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
@@ -33,6 +45,7 @@ export class Charts {
     const hours = (options.now - options.start) / 3600000; // chosen once: another unit would move a zoomed axis
     [this.timeUnit, this.timeSeconds] = TIME_UNITS[hours < 5 ? 0 : hours < 120 ? 1 : 2];
     this.curves = {};
+    this.policies = [];
     this.events = [];
     this.axis = "step";
     this.dirty = new Set();
@@ -62,6 +75,15 @@ export class Charts {
   setEvents(events) {
     this.events = events;
     this.redraw();
+  }
+
+  /** Score and KL of each published policy: one point each, for the frontier. */
+  setPolicies(checkpoints) {
+    this.policies = checkpoints
+      .filter((one) => one.kind === "policy" && Number.isFinite(one.report.score) && Number.isFinite(one.kl))
+      .sort((a, b) => a.number - b.number);
+    this.dirty.add("frontier");
+    this._schedule();
   }
 
   /** Put curves in place of those of the same names; what was only ever seen live stays. */
@@ -138,7 +160,7 @@ export class Charts {
     this._schedule();
   }
 
-  /** At most one round of drawing per half second, none in a hidden tab. */
+  /** At most one round of drawing per REDRAW_MS, none in a hidden tab. */
   _schedule() {
     if (this.timer !== null || document.hidden || !window.Plotly) return;
     const wait = Math.max(0, this.last + REDRAW_MS - performance.now());
@@ -156,7 +178,26 @@ export class Charts {
     }
   }
 
+  _drawFrontier({ chart, plot, value }, theme) {
+    const x = this.policies.map((one) => one.kl);
+    const y = this.policies.map((one) => one.report.score);
+    const last = this.policies.at(-1);
+    value.replaceChildren(last ? `${number(last.report.score, 2)} at ${number(last.kl, 1)} nats` : "no policy yet");
+    plot.parentElement.classList.toggle("empty", x.length === 0);
+    const trace = {
+      x, y, text: this.policies.map((one) => `policy ${one.number}`), type: "scatter", mode: "lines+markers",
+      line: { color: theme.series[0], width: 1, dash: "dot" }, marker: { color: theme.series[0], size: 7 },
+      hovertemplate: "%{text}: %{y:.2f} at %{x:.1f} nats<extra></extra>",
+    };
+    const layout = this._layout(chart, theme, undefined);
+    window.Plotly.react(plot, [trace], { ...layout, hovermode: "closest", shapes: [], annotations: [], uirevision: "frontier" }, CONFIG);
+  }
+
   _drawOne({ chart, plot, value }, theme) {
+    if (chart.frontier) {
+      this._drawFrontier({ chart, plot, value }, theme);
+      return;
+    }
     const shown = chart.curves
       .map(([name, label], index) => ({ label, curve: this.curves[name], color: theme.series[index] }))
       .filter(({ curve }) => curve && curve.step.length);
@@ -175,7 +216,8 @@ export class Charts {
   _traces(chart, { label, curve, color }) {
     const scale = chart.scale ?? 1;
     const x = this._x(chart, curve);
-    const scaled = (column) => column.map((value) => (value === null ? null : value * scale));
+    const told = (value) => (chart.complement ? 1 - value : value) * scale;
+    const scaled = (column) => column.map((value) => (value === null ? null : told(value)));
     const few = curve.step.length < 40 && chart.x !== "seconds";
     const line = {
       x, y: scaled(curve.value), name: label, type: "scatter", mode: few ? "lines+markers" : "lines",
@@ -190,7 +232,7 @@ export class Charts {
   }
 
   _layout(chart, theme, first) {
-    const byTime = this.axis === "time";
+    const byTime = this.axis === "time" && !chart.frontier;
     const marks = this._marks(chart, first, theme);
     const level = chart.target && this.options.klTarget ? [this.options.klTarget, "target"] : chart.line;
     const axis = { color: theme.muted, gridcolor: theme.grid, linecolor: theme.grid, zeroline: false, automargin: true };
@@ -216,12 +258,13 @@ export class Charts {
   _marks(chart, curve, theme) {
     return this.events.map((event) => {
       const reward = event.kind === "reward_model";
-      const color = reward ? theme.reward : theme.policy;
+      const alarm = event.kind === "andon" || event.kind === "demotion";
+      const color = reward ? theme.reward : alarm ? theme.danger : theme.policy;
       const x = this._markX(chart, event, curve);
       if (x === null) return null;
       const shape = { type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", layer: "below", opacity: 0.6, line: { color, width: 1, dash: reward ? "dot" : "solid" } };
-      const text = `${reward ? "R" : "P"}${event.number}`;
-      const name = named(this.events) && { x, y: 1, yref: "paper", yanchor: "bottom", yshift: reward ? 9 : -2, text, showarrow: false, font: { size: 9, color } };
+      const text = markText(event);
+      const name = (alarm || named(this.events)) && { x, y: 1, yref: "paper", yanchor: "bottom", yshift: reward ? 9 : -2, text, hovertext: event.text || undefined, showarrow: false, font: { size: 9, color } };
       return { shape, name };
     }).filter(Boolean);
   }
@@ -250,7 +293,8 @@ function latest(chart, curve) {
   if (!curve) return "no data yet";
   const digits = chart.digits ?? 0;
   const scale = chart.scale ?? 1;
-  const [value, low, high] = [curve.value.at(-1), curve.low.at(-1), curve.high.at(-1)];
+  const last = curve.value.at(-1);
+  const [value, low, high] = [chart.complement ? 1 - last : last, curve.low.at(-1), curve.high.at(-1)];
   const band = low === null || high === null ? "" : ` (${number(low * scale, digits)}–${number(high * scale, digits)})`;
   return number(value * scale, digits) + band;
 }
@@ -288,7 +332,7 @@ function readTheme() {
   const value = (name) => style.getPropertyValue(name).trim();
   return {
     font: style.fontFamily, text: value("--ink"), muted: value("--muted"), grid: value("--line"), card: value("--surface"),
-    series: [value("--d-series-1"), value("--d-series-2")], reward: value("--d-mark-reward"), policy: value("--d-mark-policy"),
+    series: [value("--d-series-1"), value("--d-series-2")], reward: value("--d-mark-reward"), policy: value("--d-mark-policy"), danger: value("--danger"),
   };
 }
 

@@ -86,7 +86,7 @@ function sampleCell(sample, policy) {
 }
 
 export function showCheckpoints(checkpoints) {
-  const columns = ["checkpoint", "made", "from", "reward model", "labels", "episodes", "KL, nats", "KL coefficient", "held out, %", "digest"];
+  const columns = ["checkpoint", "made", "from", "reward model", "labels", "episodes", "KL, nats", "KL coefficient", "held out, %", "digest", ""];
   const head = el("tr", {}, ...columns.map((name, index) => el("th", { scope: "col", class: index > 3 && index < 9 ? "figure" : null }, name)));
   fill("checkpoints", el("table", { class: "checkpoints" }, el("thead", {}, head), el("tbody", {}, ...checkpoints.map(checkpointRow))));
 }
@@ -98,6 +98,7 @@ function checkpointRow(checkpoint) {
   const held = checkpoint.report.accuracy_heldout?.value ?? null;
   return el("tr", {},
     el("th", { scope: "row" }, checkpoint.kind === "reference" ? "reference" : `${KINDS[checkpoint.kind]} ${checkpoint.number}`,
+      checkpoint.standing && checkpoint.standing !== "approved" ? el("span", { class: "role" }, checkpoint.standing.replace("_", " ")) : null,
       ...checkpoint.roles.filter((role) => role !== KINDS[checkpoint.kind]).map((role) => el("span", { class: "role" }, role))),
     el("td", {}, clock(checkpoint.created_at)),
     el("td", {}, parent),
@@ -107,5 +108,6 @@ function checkpointRow(checkpoint) {
     figure(policy ? number(checkpoint.kl, 2) : "–"),
     figure(policy ? number(checkpoint.kl_coef, 3) : "–"),
     figure(held === null ? "–" : number(held * 100)),
-    el("td", {}, el("code", {}, checkpoint.digest.slice(0, 10))));
+    el("td", {}, el("a", { href: `/checkpoints/${checkpoint.id}` }, el("code", {}, checkpoint.digest.slice(0, 10)))),
+    el("td", {}, policy && !checkpoint.roles.includes("training") ? el("button", { type: "button", class: "quiet back", "data-back": checkpoint.id, title: "Let PPO go on from this policy" }, "go back to it") : null));
 }
