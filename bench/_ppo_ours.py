@@ -1,0 +1,152 @@
+"""Prefloop's PPO in episodes per second, with random weights; run by `bench.ppo`, prints one JSON line.
+
+The same step as `bench/peers/trl_ppo.py`: sample, score by reference and reward model, then the PPO epochs.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.hparams import PPOHParams, TaskHParams
+from bench._shapes import LANES, Shape, episode_operations, machine, matrix_ceiling, set_lane
+from workers.nets.language_model import LanguageModel
+from workers.nets.policy import Policy
+from workers.nets.reward_model import RewardModel
+from workers.nets.value_head import ValueNetwork
+from workers.ppo_trainer import PPOTrainer, Progress
+from workers.rlhf.types import QueryBatch
+
+TOKENS = 50_000
+"""Queries are drawn from so many token ids."""
+
+
+class Stopwatch:
+    """Seconds that a module's forward passes take."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+        module.register_forward_pre_hook(self._start)
+        module.register_forward_hook(self._stop)
+
+    def _start(self, *_: Any) -> None:
+        self._began = time.perf_counter()
+
+    def _stop(self, *_: Any) -> None:
+        self.seconds += time.perf_counter() - self._began
+
+    def taken(self) -> float:
+        """Since this was last asked."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+
+def make_trainer(options: argparse.Namespace, *, bf16: bool) -> PPOTrainer:
+    """A policy and a reference of the same random weights."""
+    shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
+    torch.manual_seed(0)
+    model = shape.model()
+    reference = shape.model()
+    reference.load_state_dict(model.state_dict())
+    ppo = PPOHParams(
+        episodes=options.batch * (options.steps + options.warmup),
+        batch=options.batch,
+        micro_batch=options.batch,
+        epochs=options.epochs,
+        learning_rate=1e-5,
+        kl_target=None,
+        value_network="separate" if options.separate else "shared",
+    )
+    task = TaskHParams(question="?", query_tokens=options.query, response_tokens=options.response, terminator=None)
+    return PPOTrainer(
+        Policy(LanguageModel(model), frozen_layers=options.frozen),
+        Policy(LanguageModel(reference)).requires_grad_(False),
+        task=task,
+        ppo=ppo,
+        terminators=torch.empty(0, dtype=torch.int64),
+        seed=0,
+        progress=Progress(update=0, kl_coef=ppo.kl_coef),
+        bf16=bf16,
+        value_network=ValueNetwork(LanguageModel(shape.model())) if options.separate else None,
+        share_trunk=not options.plain_trunk,
+    )
+
+
+def make_reward(options: argparse.Namespace) -> RewardModel:
+    """A reward model of the policy's size with a trunk of its own."""
+    shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
+    trunk = LanguageModel(shape.model())
+    return RewardModel(trunk, frozen=False, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
+
+
+def one_step(trainer: PPOTrainer, queries: QueryBatch, reward: RewardModel, watch: Stopwatch) -> dict[str, float]:
+    """Seconds of one update and its phases."""
+    began = time.perf_counter()
+    sampled = trainer.sample(queries)
+    sampled_at, reference = time.perf_counter(), watch.taken()
+    rollout = trainer.rollout(sampled, trainer.scores(sampled, reward))
+    scored_at = time.perf_counter()
+    trainer.step(rollout)
+    ended = time.perf_counter()
+    return {
+        "step": ended - began,
+        "generate": sampled_at - began - reference,
+        "score": scored_at - sampled_at + reference,
+        "update": ended - scored_at,
+    }
+
+
+def batches(options: argparse.Namespace) -> list[Tensor]:
+    """The queries of each step: those that the peer gets."""
+    total = options.batch * (options.steps + options.warmup)
+    rows = torch.randint(0, TOKENS, (total, options.query), generator=torch.Generator().manual_seed(0))
+    return list(rows.split(options.batch))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("layers", "width", "heads", "query", "response", "batch", "epochs", "steps", "warmup", "threads"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--lane", choices=LANES, required=True)
+    parser.add_argument("--separate", action="store_true", help="values from a network of their own, as the peer's")
+    parser.add_argument("--frozen", type=int, default=0, help="lowest layers that are not trained")
+    parser.add_argument("--plain-trunk", action="store_true", help="compute frozen layers anew in every pass")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Warm up, time steps, measure the matrix ceiling, print."""
+    options = parse()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    bf16 = set_lane(options.lane)
+    trainer, reward = make_trainer(options, bf16=bf16), make_reward(options)
+    watch = Stopwatch(trainer.reference)
+    steps = [one_step(trainer, QueryBatch.same(ids, ids >= 0), reward, watch) for ids in batches(options)]
+    kept = steps[options.warmup :]
+    seconds = {name: statistics.median(step[name] for step in kept) for name in kept[0]}
+    shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
+    needed = episode_operations(
+        shape, options.query, options.response, options.epochs, separate=options.separate, frozen=options.frozen
+    )
+    ceiling = matrix_ceiling(shape, options.batch * (options.query + options.response), bf16=bf16)
+    rate = options.batch / seconds["step"]
+    facts = {
+        "episodes_per_second": rate,
+        "seconds": seconds,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "ceiling_gflops": ceiling / 1e9,
+        "of_ceiling": needed * rate / ceiling,
+        "machine": machine(),
+    }
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The arithmetic of the PPO benchmark: operations by hand, medians and ratios, and one run of our own program."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench._shapes import SHAPES, VOCABULARY, Shape, episode_operations
+from bench.ppo import summary, table
+
+ROOT = Path(__file__).parents[2]
+UNIT = Shape(layers=3, width=10, heads=1)
+
+
+def test_a_block_multiplies_twelve_squares_and_attends() -> None:
+    # 12 width^2 weights, a multiplication and an addition each; scores and mixing, 2 t^2 width each way.
+    assert UNIT.block(7) == 2 * 1200 * 7 + 2 * (2 * 7 * 7 * 10)
+    assert UNIT.head(2) == 2 * VOCABULARY * 10 * 2
+
+
+def test_an_episode_is_sampling_reference_reward_and_three_passes_per_epoch() -> None:
+    block, head = UNIT.block(9), UNIT.head(4)
+    whole = episode_operations(UNIT, 5, 4, 2)
+    assert whole == pytest.approx((3 * block + head) + (3 * block + head) + 3 * block + 2 * (9 * block + 3 * head))
+    separate = episode_operations(UNIT, 5, 4, 2, separate=True)
+    assert separate - whole == pytest.approx(3 * block * (1 + 6))
+    top = episode_operations(UNIT, 5, 4, 2, frozen=2)
+    assert top == pytest.approx((3 * block + head) + (block + head) + 3 * block + 2 * (3 * block + 2 * head))
+
+
+def test_gpt2_small_costs_what_is_published_of_it() -> None:
+    """About 253 GFLOP per episode of 64 + 24 tokens and four epochs."""
+    assert episode_operations(SHAPES["124m"], 64, 24, 4) == pytest.approx(253e9, rel=0.03)
+
+
+def run(rate: float) -> dict[str, object]:
+    seconds = {"step": 8 / rate, "generate": 1.0, "score": 2.0, "update": 3.0}
+    return {"episodes_per_second": rate, "seconds": seconds, "peak_mib": 10 * rate} | {
+        "of_ceiling": 0.5,
+        "ceiling_gflops": 100.0,
+    }
+
+
+def test_ratios_are_of_neighbours() -> None:
+    row = summary("fp32", "shared", [run(4.0), run(1.0), run(9.0)], [run(2.0), run(1.0), run(3.0)])
+    assert row["times_trl"] == 2.0
+    assert row["episodes_per_second"] == {"median": 4.0, "range": [1.0, 9.0]}
+    assert row["peak_mib"] == 90.0
+    assert "4.000 (1.000 to 9.000) | 2.00 | 1.0 / 2.0 / 3.0 | 50% of 100 GFLOP/s | 90 |" in table([row])
+
+
+def test_our_side_runs_and_counts() -> None:
+    numbers = {"query": 6, "response": 4, "batch": 8, "epochs": 1, "steps": 1, "warmup": 0, "threads": 1}
+    shape = {"layers": 2, "width": 16, "heads": 2}
+    words = [word for name, number in (shape | numbers).items() for word in (f"--{name}", str(number))]
+    command = [sys.executable, "-m", "bench._ppo_ours", *words, "--lane", "fp32", "--frozen", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["episodes_per_second"] == pytest.approx(8 / found["seconds"]["step"])
+    assert sum(found["seconds"][name] for name in ("generate", "score", "update")) == pytest.approx(
+        found["seconds"]["step"], rel=1e-3
+    )
+    assert 0 < found["of_ceiling"] < 1
