@@ -21,6 +21,7 @@ from app.models import (
     Comparison,
     ComparisonSample,
     ComparisonState,
+    ContestItem,
     Label,
     Prompt,
     Purpose,
@@ -52,12 +53,15 @@ def create(
     purpose: Purpose,
     wanted: int = 1,
     repeat_of_id: UUID | None = None,
+    samples: int | None = None,
 ) -> Comparison:
     """Put a question to `wanted` people; gold, to all who come.
 
-    Raises: InvalidError unless there are as many different samples as the run's task compares.
+    Args:
+        samples: how many there are; None: as many as the run's task compares.
+    Raises: InvalidError unless there are so many different samples.
     """
-    k = TaskHParams.model_validate(run.hparams["task"]).samples_per_comparison
+    k = samples or TaskHParams.model_validate(run.hparams["task"]).samples_per_comparison
     if len(set(sample_ids)) != k or len(sample_ids) != k:
         raise InvalidError(f"A comparison of this run takes {k} different samples, not {len(set(sample_ids))}.")
     made = Comparison(
@@ -118,6 +122,7 @@ def retire_stale(session: Session, run: Run) -> int:
             Comparison.state == ComparisonState.READY,
             Comparison.purpose.in_(QUEUED),
             Comparison.promotion <= run.promotions - STALE_PROMOTIONS,
+            ~_of_contest(),
             ~has_active_lease(),
         )
         .order_by(Comparison.promotion, Comparison.created_at)
@@ -151,6 +156,11 @@ def has_answer(labeler_id: UUID | None = None, verdicts: Sequence[Verdict] = ANS
     """Condition on `Comparison`: it has a current label of these verdicts, by this labeler or (None) by anybody."""
     query = select(Label.id).where(Label.comparison_id == Comparison.id, Label.verdict.in_(verdicts), is_current())
     return (query if labeler_id is None else query.where(Label.labeler_id == labeler_id)).exists()
+
+
+def _of_contest() -> ColumnElement[bool]:
+    """Condition on `Comparison`: it belongs to a head-to-head, which grows no older."""
+    return select(ContestItem.comparison_id).where(ContestItem.comparison_id == Comparison.id).exists()
 
 
 def _open(run_id: UUID) -> Select[UUID]:

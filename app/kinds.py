@@ -14,6 +14,8 @@ class JobKind(StrEnum):
     """Continue fixed test prompts with a policy, for the dashboard."""
     GENERATE = "generate"
     """Continue a prompt that a researcher typed."""
+    CONTEST = "contest"
+    """Write the samples of a blind head-to-head."""
     TRAIN_REWARD = "train_reward"
     TRAIN_POLICY = "train_policy"
     IMPORT_MODEL = "import_model"

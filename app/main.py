@@ -12,11 +12,13 @@ from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory
 from app.settings import Settings
 from app.web import (
+    api_contests,
     api_data,
     api_labeling,
     api_models,
     api_runs,
     compare,
+    contests,
     dashboard,
     data,
     events,
@@ -65,6 +67,7 @@ def _include_routes(app: FastAPI) -> None:
         login,
         labeling,
         compare,
+        contests,
         new_run,
         lineage,
         runs,
@@ -74,6 +77,7 @@ def _include_routes(app: FastAPI) -> None:
         api_labeling,
         api_runs,
         api_models,
+        api_contests,
         api_data,
         health,
     ):

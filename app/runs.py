@@ -156,6 +156,14 @@ def get(session: Session, run_id: UUID) -> Run:
     return run
 
 
+def checkpoint(session: Session, checkpoint_id: UUID) -> Checkpoint:
+    """A checkpoint of any run. Raises: NotFoundError."""
+    found = session.get(Checkpoint, checkpoint_id)
+    if found is None:
+        raise NotFoundError("There is no such checkpoint.")
+    return found
+
+
 def hparams_of(run: Run) -> RunHParams:
     """Its hyperparameters, typed."""
     return RunHParams.model_validate(run.hparams)

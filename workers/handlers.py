@@ -11,6 +11,7 @@ import structlog
 from app.kinds import JobKind
 from app.orders import PromptOrder
 from workers import fencing, ppo_job
+from workers.data import contests as contest_data
 from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
@@ -84,6 +85,20 @@ def generate(work: Work) -> None:
         sample_data.record_generated(session, work.claim, draws[0])
 
 
+def contest(work: Work) -> None:
+    """Let two writers answer the same test prompts, and put their answers to people."""
+    with work.transaction() as session:
+        plan = contest_data.contest_plan(session, work.claim)
+    left, right = (
+        work.workshop.write_best(asked, count=plan.per_side, best_of=side.best_of)
+        if texts is None
+        else work.workshop.read_texts(asked, texts)
+        for side, asked, texts in zip(plan.sides, plan.plans, plan.given, strict=True)
+    )
+    with work.transaction() as session:
+        contest_data.record_contest(session, work.claim, plan, (left, right))
+
+
 def train_reward(work: Work) -> None:
     """Fit a reward model to all usable labels, from the reference."""
     with work.transaction() as session:
@@ -141,6 +156,7 @@ HANDLERS: dict[JobKind, Callable[[Work], None]] = {
     JobKind.SCORE: score,
     JobKind.SHOWCASE: showcase,
     JobKind.GENERATE: generate,
+    JobKind.CONTEST: contest,
     JobKind.TRAIN_REWARD: train_reward,
     JobKind.TRAIN_POLICY: train_policy,
     JobKind.CUT_PROMPTS: cut_prompts,

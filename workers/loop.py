@@ -22,6 +22,8 @@ class Trial:
 
     won: int = 0
     lost: int = 0
+    open: int = 0
+    """That wait for an answer."""
     attempt: int = 1
     """Counts from 1 the policies of a run since it began, went back, or its cord was released."""
 
@@ -115,7 +117,7 @@ def next_actions(state: RunState, hparams: RunHParams) -> list[Action]:
     return [
         *_demote(state, hparams.promotion),
         *_judge(state, hparams),
-        *_sample(state, schedule),
+        *_sample(state, hparams, schedule),
         *_score(state),
         *_train_reward(state, schedule),
         *_train_policy(state, schedule),
@@ -190,14 +192,25 @@ def _try(trial: Trial, bounds: PromotionHParams, seen: dict[str, float]) -> Iter
         yield Hold(reason=said, evidence=seen | {"log_e": round(unfit, 3)})
 
 
-def _sample(state: RunState, schedule: Schedule) -> Iterator[Start]:
+def _sample(state: RunState, hparams: RunHParams, schedule: Schedule) -> Iterator[Start]:
     """Ask for another batch whenever fewer labels are in or asked for than the schedule wants by now."""
+    if _trial_due(state, hparams.promotion):
+        yield from _start(state, JobKind.SAMPLE, count=SAMPLE_CHUNK, trial=1)
+        return
     requested = state.training_labels + state.open_training
     # A policy that waits to be judged writes the next batch, if all of it is one policy's; a stopped line keeps to the
     # approved one.
     waits = schedule.one_policy_per_batch and state.candidate is not None and not state.stopped_line
     if requested < schedule.asked(state, state.supply_target) and not waits:
         yield from _start(state, JobKind.SAMPLE, count=min(SAMPLE_CHUNK, schedule.limit(state) - requested))
+
+
+def _trial_due(state: RunState, bounds: PromotionHParams) -> bool:
+    """Strict: whether a candidate wants more blind comparisons with the reference than wait for an answer."""
+    if not bounds.strict or state.candidate is None or state.stopped_line:
+        return False
+    trial = state.candidate.trial
+    return trial.open < SAMPLE_CHUNK and trial.won + trial.lost + trial.open < bounds.most_comparisons
 
 
 def _score(state: RunState) -> Iterator[Start]:

@@ -27,7 +27,7 @@ from app.models import (
 )
 from workers import loop, tracking, watch
 
-UNORDERED = (JobKind.GENERATE, *CARRIED)
+UNORDERED = (JobKind.GENERATE, JobKind.CONTEST, *CARRIED)
 """Kinds that people ask for; the loop does not wait for them."""
 
 NOTE_SECONDS = 10

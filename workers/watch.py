@@ -60,7 +60,12 @@ def trial(session: Session, run: Run, policy_id: UUID | None) -> Trial | None:
         return None
     since = reports.fresh_since(session, run)
     found = reports.blind_wins(session, run, policy.id, since)
-    return Trial(won=found.hits, lost=found.misses, attempt=reports.attempt(session, policy, since))
+    return Trial(
+        won=found.hits,
+        lost=found.misses,
+        open=reports.open_blind(session, run, policy.id),
+        attempt=reports.attempt(session, policy, since),
+    )
 
 
 def _figures(row: Mapping[str, float]) -> UpdateFigures:

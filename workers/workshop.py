@@ -17,13 +17,14 @@ from app.errors import ConflictError
 from app.hparams import RunHParams, TaskHParams
 from app.texts import digest_of
 from workers import reward_trainer, training_state
+from workers.best_of_n import BestOfN
 from workers.checkpoints import CheckpointStore
 from workers.models import ModelUnavailableError, ensure_base_model, weights_digest
 from workers.nets import precision
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.reward_ensemble import Reward
-from workers.nets.tokenizer import load_tokenizer
+from workers.nets.tokenizer import load_tokenizer, token_ids
 from workers.nets.value_head import ValueNetwork
 from workers.nets.value_init import start_from_reward_model
 from workers.plans import Judgement, LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan, SamplePlan
@@ -92,6 +93,33 @@ class Workshop:
         ours = self._written(replace(plan, seed=plan.seed + 1), mixed, k - k // 2)
         theirs = self._written(replace(plan, seed=plan.seed + 2, policy=plan.against), mixed, k // 2)
         return sorted([*whole, *joined(ours, theirs)], key=lambda one: one.prompt)
+
+    def write_best(self, plan: SamplePlan, *, count: int, best_of: int) -> list[SampledPrompt]:
+        """`count` valid samples of each prompt of the plan, each the best of `best_of` by the plan's reward model."""
+        sampler, queries, mask = self._sampling(plan)
+        if best_of > 1:
+            assert plan.reward is not None, "asked for where there is a reward model"
+            best = BestOfN(
+                writer=sampler.writer,
+                scorer=self.reward_model(plan.policy, plan.reward),
+                n=best_of,
+                task=plan.task,
+                terminators=sampler.terminators,
+            )
+            sampler = replace(sampler, writer=best)
+        with self.autocast():
+            return sample_comparisons(sampler, queries, mask, seed=plan.seed, per_prompt=count)
+
+    def read_texts(self, plan: SamplePlan, texts: Sequence[str]) -> list[SampledPrompt]:
+        """Texts that people wrote, one for each prompt of the plan, as if they were samples; none for empty ones."""
+        tokenizer = self.reference(plan.policy).tokenizer
+        found = []
+        for row, text in enumerate(texts):
+            ids = token_ids(tokenizer, text) if text.strip() else []
+            if ids:
+                draw = SampleDraw(tokens=ids, logprobs=[], kept_tokens=len(ids), valid=True, text=text)
+                found.append(SampledPrompt(prompt=row, draws=[draw], rejected=0))
+        return found
 
     def write_once(self, plan: SamplePlan, *, count: int = 1) -> list[list[SampleDraw]]:
         """`count` samples of each prompt of the plan, valid or not."""

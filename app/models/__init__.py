@@ -9,6 +9,7 @@ from app.models.audit import Audit
 from app.models.base import Base
 from app.models.checkpoint import Checkpoint, CheckpointKind, Standing
 from app.models.comparison import Comparison, ComparisonSample, ComparisonState, Purpose
+from app.models.contest import Contest, ContestItem
 from app.models.evaluation import Evaluation
 from app.models.exclusion import Exclusion
 from app.models.gold import Gold
@@ -38,6 +39,8 @@ __all__ = [
     "Comparison",
     "ComparisonSample",
     "ComparisonState",
+    "Contest",
+    "ContestItem",
     "Evaluation",
     "Exclusion",
     "Gold",

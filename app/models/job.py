@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from app.kinds import CARRIED, JobKind
 from app.models.base import Base, Dated, Keyed, enum_column
 
-_FREE = ", ".join(f"'{kind}'" for kind in (JobKind.GENERATE, JobKind.SHOWCASE, *CARRIED))
+_FREE = ", ".join(f"'{kind}'" for kind in (JobKind.GENERATE, JobKind.SHOWCASE, JobKind.CONTEST, *CARRIED))
 """Kinds of which a run may have several in flight."""
 
 

@@ -17,6 +17,8 @@ class SamplePurpose(StrEnum):
     SHOWCASE = "showcase"
     """The dashboard's fixed test prompts, continued by each policy."""
     GENERATE = "generate"
+    CONTEST = "contest"
+    """For a blind head-to-head; `ContestItem` knows whose it is, for a text of people has no policy."""
 
 
 class Sample(Keyed, Dated, Base):

@@ -2,6 +2,7 @@
 
 from app.reports.accuracy import Accuracy, incoming_accuracy
 from app.reports.checkpoints import CheckpointReport, Lineage, checkpoints, lineage, policy_named
+from app.reports.contests import ContestResult, Example, contest_result
 from app.reports.events import Event, EventKind, events
 from app.reports.evidence import (
     ROLLED_BACK,
@@ -11,6 +12,7 @@ from app.reports.evidence import (
     choices,
     first_figures,
     fresh_since,
+    open_blind,
     update_figures,
 )
 from app.reports.origins import LabelOrigin, Origins, origins
@@ -35,9 +37,11 @@ __all__ = [
     "AndonReport",
     "CheckpointRef",
     "CheckpointReport",
+    "ContestResult",
     "CurrentCheckpoints",
     "Event",
     "EventKind",
+    "Example",
     "FailedJob",
     "JobInFlight",
     "LabelOrigin",
@@ -55,6 +59,7 @@ __all__ = [
     "blind_wins",
     "checkpoints",
     "choices",
+    "contest_result",
     "events",
     "first_figures",
     "fresh_since",
@@ -66,6 +71,7 @@ __all__ = [
     "metric_names",
     "metrics",
     "oldest_minutes",
+    "open_blind",
     "origins",
     "policy_named",
     "run_status",

@@ -15,6 +15,7 @@ from app.models import (
     Checkpoint,
     Comparison,
     ComparisonSample,
+    ComparisonState,
     Label,
     LabelSetItem,
     Metric,
@@ -46,20 +47,20 @@ def fresh_since(session: Session, run: Run) -> datetime:
 
 def blind_wins(session: Session, run: Run, policy_id: UUID, since: datetime) -> Outcomes:
     """Validation comparisons of a policy against the reference, answered since: hits are those it won."""
-    member, shown = aliased(ComparisonSample), aliased(Sample)
-    holds_policy = (
-        select(member.sample_id)
-        .join(shown, shown.id == member.sample_id)
-        .where(member.comparison_id == Comparison.id, shown.policy_id == policy_id)
-        .exists()
-    )
-    asked = (Comparison.purpose == Purpose.VALIDATION, holds_policy, Label.created_at > since)
+    asked = (Comparison.purpose == Purpose.VALIDATION, _shows(policy_id), Label.created_at > since)
     label = usable.usable_labels(run.id).where(*asked).subquery()
     won = func.count().filter(Sample.policy_id == policy_id)
     lost = func.count().filter(Sample.policy_id == run.reference_id)
     chosen = select(won, lost).select_from(label).join(Sample, Sample.id == label.c.chosen_sample_id)
     hits, misses = session.execute(chosen).one()
     return Outcomes(hits=hits, misses=misses)
+
+
+def open_blind(session: Session, run: Run, policy_id: UUID) -> int:
+    """Validation comparisons of a policy that wait for an answer."""
+    waiting = (Comparison.run_id == run.id, Comparison.state == ComparisonState.READY)
+    blind = (Comparison.purpose == Purpose.VALIDATION, _shows(policy_id))
+    return session.scalar(select(func.count()).select_from(Comparison).where(*waiting, *blind)) or 0
 
 
 def choices(session: Session, run: Run, since: datetime) -> Outcomes:
@@ -106,6 +107,17 @@ def attempt(session: Session, checkpoint: Checkpoint, since: datetime) -> int:
     same = (Checkpoint.run_id == checkpoint.run_id, Checkpoint.kind == checkpoint.kind, Checkpoint.created_at > since)
     found = select(func.count()).select_from(Checkpoint).where(*same, Checkpoint.number <= checkpoint.number)
     return max(1, session.scalar(found) or 0)
+
+
+def _shows(policy_id: UUID) -> ColumnElement[bool]:
+    """Condition on `Comparison`: a sample of this policy stands in it."""
+    member, shown = aliased(ComparisonSample), aliased(Sample)
+    return (
+        select(member.sample_id)
+        .join(shown, shown.id == member.sample_id)
+        .where(member.comparison_id == Comparison.id, shown.policy_id == policy_id)
+        .exists()
+    )
 
 
 def _seen(model: Checkpoint, comparison_id: ColumnElement[UUID]) -> ColumnElement[bool]:

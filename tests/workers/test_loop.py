@@ -238,5 +238,18 @@ def test_a_serving_policy_that_loses_blind_comparisons_gives_way_even_on_a_stopp
 )
 def test_a_strict_run_lets_blind_answers_decide(won: int, lost: int, expected: list[type]) -> None:
     strict = planned("sentiment-small", {"promotion": {"strict": True}})
-    candidate = Candidate(kl=6.0, valid_fraction=0.5, trial=Trial(won=won, lost=lost))
+    candidate = Candidate(kl=6.0, valid_fraction=0.5, trial=Trial(won=won, lost=lost, open=16))
     assert [type(one) for one in next_actions(replace(NEW, candidate=candidate), strict)] == expected
+
+
+def test_a_strict_candidate_gets_blind_comparisons_until_enough_are_asked() -> None:
+    strict = planned("sentiment-small", {"promotion": {"strict": True}})
+
+    def asked(trial: Trial) -> list[Action]:
+        return next_actions(replace(NEW, candidate=Candidate(kl=6.0, valid_fraction=0.5, trial=trial)), strict)
+
+    assert asked(Trial()) == [Start(kind=JobKind.SAMPLE, args={"count": 16, "trial": 1})]
+    assert asked(Trial(open=16)) == []
+    assert asked(Trial(won=85, lost=105, open=10)) == []  # 200 are all that may be asked
+    hungry = replace(NEW, open_training=0, candidate=Candidate(kl=6.0, valid_fraction=0.5, trial=Trial()))
+    assert len(sampled(next_actions(hungry, strict))) == 1

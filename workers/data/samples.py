@@ -34,8 +34,13 @@ SCORE_CHUNK = 256
 
 
 def sample_plan(session: Session, claim: Claim) -> SamplePlan:
-    """Prompts for `args["count"]` new comparisons; a share of them from the valid split, which trains nothing."""
+    """Prompts for `args["count"]` new comparisons; a share of them from the valid split, which trains nothing.
+
+    With `args["trial"]` all of them set the candidate against the reference, if it still is one.
+    """
     run = runs.get(session, claim.run_id)
+    if "trial" in claim.args and run.candidate_id is not None:
+        return _trial_plan(session, run, claim)
     hparams = runs.hparams_of(run)
     seed = job_seed(hparams.seed, claim)
     count = int(claim.args["count"])
@@ -56,6 +61,22 @@ def sample_plan(session: Session, claim: Claim) -> SamplePlan:
         seed=seed,
         against=policy_files(session, run, run.reference_id) if validating else None,
         validating=validating,
+    )
+
+
+def _trial_plan(session: Session, run: Run, claim: Claim) -> SamplePlan:
+    hparams = runs.hparams_of(run)
+    seed, count = job_seed(hparams.seed, claim), int(claim.args["count"])
+    train = prompts.pick(session, run, split=Split.TRAIN, count=count, seed=seed)
+    return SamplePlan(
+        policy=policy_files(session, run, run.candidate_id),
+        reward=reward_files(session, run),
+        task=hparams.task,
+        prompts=_texts(train),
+        purposes=(Purpose.VALIDATION,) * len(train),
+        seed=seed,
+        against=policy_files(session, run, run.reference_id),
+        validating=frozenset(range(len(train))),
     )
 
 
