@@ -29,6 +29,7 @@ from app.web import (
     new_run,
     pages,
     problems,
+    report,
     runs,
 )
 from app.web.meters import Meters, RequestMeter
@@ -68,6 +69,7 @@ def _include_routes(app: FastAPI) -> None:
         labeling,
         compare,
         contests,
+        report,
         new_run,
         lineage,
         runs,

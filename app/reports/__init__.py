@@ -16,6 +16,7 @@ from app.reports.evidence import (
     update_figures,
 )
 from app.reports.origins import LabelOrigin, Origins, origins
+from app.reports.run_report import Pull, ReportedSample, RunReport, run_report
 from app.reports.series import Point, Series, labels_over_time, last_steps, metric_names, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
 from app.reports.status import Status, run_status
@@ -49,6 +50,9 @@ __all__ = [
     "Origins",
     "Outcomes",
     "Point",
+    "Pull",
+    "ReportedSample",
+    "RunReport",
     "RunSummary",
     "Series",
     "Showcase",
@@ -74,6 +78,7 @@ __all__ = [
     "open_blind",
     "origins",
     "policy_named",
+    "run_report",
     "run_status",
     "run_summary",
     "showcase",

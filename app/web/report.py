@@ -1,0 +1,51 @@
+"""A run to take away: a report that can be printed, and event files for TensorBoard."""
+
+from collections.abc import Sequence
+from math import isfinite
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
+
+from app import reports, runs, tensorboard
+from app.resources import folder
+from app.web import pages
+from app.web.deps import SessionDep, require_researcher
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(require_researcher)])
+
+WIDTH, HEIGHT = 320.0, 110.0
+"""Of a curve in the report."""
+EVERY_POINT = 5_000
+
+
+@router.get("/runs/{run_id}/report")
+def report_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLResponse:
+    """One HTML file: styles and curves are in it, so that it can be saved and sent."""
+    report = reports.run_report(session, run_id)
+    style = (folder("static") / "report.css").read_text()
+    return pages.render(request, "report.html", report=report, style=style, line=line, account=None)
+
+
+@router.get("/runs/{run_id}/tensorboard")
+def tensorboard_file(run_id: UUID, session: SessionDep) -> StreamingResponse:
+    """The run's curves as an event file; put it into a folder and point TensorBoard at that."""
+    run = runs.get(session, run_id)
+    all_series = reports.metrics(session, run.id, reports.metric_names(session, run.id), EVERY_POINT)
+    name = f"events.out.tfevents.{int(run.created_at.timestamp())}.{run.id}"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    content = tensorboard.event_file(all_series)
+    return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
+
+
+def line(points: Sequence[reports.Point]) -> str:
+    """A curve as points of an SVG polyline, fitted into WIDTH x HEIGHT."""
+    finite = [point for point in points if isfinite(point.value)]
+    if not finite:
+        return ""
+    steps, values = [point.step for point in finite], [point.value for point in finite]
+    wide, high = max(steps) - min(steps) or 1, max(values) - min(values) or 1.0
+    return " ".join(
+        f"{(step - min(steps)) / wide * WIDTH:.1f},{HEIGHT - (value - min(values)) / high * HEIGHT:.1f}"
+        for step, value in zip(steps, values, strict=True)
+    )
