@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
+from app import answers
 from app.db import SessionFactory, session_scope
 from app.models import Assignment, Checkpoint, Comparison, Guideline, Label, Prompt, Sample
 from app.usable import is_current, usable_labels
@@ -57,10 +58,11 @@ def _query(run_id: UUID, form: Format) -> Select[*tuple[Any, ...]]:
 
 def _records(session: Session, rows: Sequence[Row[*tuple[Any, ...]]], form: Format) -> Iterable[Record]:
     samples = _samples(session, {sample_id for row in rows for sample_id in row.shown})
+    said = answers.stored(session, {row.Label.id for row in rows}) if form == Format.JSONL else {}
     for row in rows:
         shown = [samples[sample_id] for sample_id in row.shown]
         if form == Format.JSONL:
-            yield _whole(row, shown)
+            yield _whole(row, shown) | {"answers": said.get(row.Label.id, {})}
         else:
             yield from _chosen(row, [sample["text"] for sample in shown], form)
 

@@ -31,6 +31,7 @@ from app.web import (
     problems,
     report,
     runs,
+    tasks,
 )
 from app.web.meters import Meters, RequestMeter
 from app.web.security import CrossOriginRefusal, SecurityHeaders
@@ -72,6 +73,7 @@ def _include_routes(app: FastAPI) -> None:
         report,
         new_run,
         lineage,
+        tasks,
         runs,
         dashboard,
         events,

@@ -10,7 +10,7 @@ from app import andon, tallies
 from app.comparisons import has_active_lease
 from app.errors import NotFoundError
 from app.hparams import RunHParams
-from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Guideline, Phase, Run
+from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Phase, Run
 from app.selection import is_free, is_open_to
 from app.usable import QUEUED, is_excluded
 
@@ -56,28 +56,6 @@ def counts(session: Session, labeler_id: UUID, run_id: UUID, *, has_work: bool =
         waiting_for=waiting_for,
         cord=pull.reason if pull else None,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What a labeler is asked to do."""
-
-    run_id: UUID
-    run_name: str
-    question: str
-    guideline: str | None
-    """The newest version."""
-
-
-def task_of(session: Session, run_id: UUID) -> Task:
-    """What labelers of a run are asked.
-
-    Raises: NotFoundError without such a run.
-    """
-    run = _run(session, run_id)
-    newest = select(Guideline.text).where(Guideline.run_id == run_id).order_by(Guideline.version.desc()).limit(1)
-    question = RunHParams.model_validate(run.hparams).task.question
-    return Task(run_id=run_id, run_name=run.name, question=question, guideline=session.scalar(newest))
 
 
 def run_to_label(session: Session) -> UUID | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, guidelines, jobs, prompts, reports, retention
+from app import audit, guidelines, jobs, practice, prompts, reports, retention
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import RunHParams, changed
 from app.kinds import JobKind
@@ -44,6 +44,9 @@ def create(session: Session, *, name: str, base_model: str, hparams: RunHParams,
     session.add(run)
     session.flush()
     guidelines.publish(session, run.id, None, _guideline(hparams))
+    practice.equip(
+        session, run, practice.shipped(hparams.labeling.guideline or ""), hparams.task.samples_per_comparison
+    )
     audit.record(session, actor_id, "run.created", run_id=run.id, name=run.name, base_model=run.base_model)
     jobs.wake_run(session, run.id)
     session.flush()

@@ -1,17 +1,23 @@
 """The API that labelers' browsers and programs use: lease, answer, flag, undo, pull the cord."""
 
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header
+from fastapi import APIRouter, Header, Query
 
-from app import andon, labeling
+from app import andon, guidelines, history, labeling, practice, runs
+from app.errors import NotFoundError
 from app.web.deps import AccountDep, ResearcherDep, SessionDep, SettingsDep
 from app.web.schemas import (
     AndonOut,
     Answer,
+    AnsweredListOut,
+    AnsweredOut,
     Cord,
     Flag,
+    GuidelineOut,
+    GuidelineText,
     LabelOut,
     LeaseOut,
     LeaseRequest,
@@ -31,6 +37,9 @@ IdempotencyKey = Annotated[
 @router.post("/runs/{run_id}/leases")
 def lease(run_id: UUID, wanted: LeaseRequest, me: AccountDep, session: SessionDep, settings: SettingsDep) -> LeasesOut:
     """Comparisons to label: those you hold, renewed, then new ones. Samples stand in the order to show."""
+    if practice.is_due(session, runs.get(session, run_id), me.id):
+        waits = replace(labeling.counts(session, me.id, run_id), waiting_for=practice.WHY)
+        return LeasesOut(leases=[], progress=waits)
     held = labeling.lease(session, me.id, run_id, count=wanted.count, lease_seconds=settings.lease_seconds)
     progress = labeling.counts(session, me.id, run_id, has_work=bool(held))
     return LeasesOut(leases=[LeaseOut.of(one) for one in held], progress=progress)
@@ -40,6 +49,37 @@ def lease(run_id: UUID, wanted: LeaseRequest, me: AccountDep, session: SessionDe
 def progress(run_id: UUID, me: AccountDep, session: SessionDep) -> labeling.Progress:
     """How much you and the team have done, and why there is nothing to do if there is nothing."""
     return labeling.counts(session, me.id, run_id)
+
+
+@router.get("/runs/{run_id}/answers")
+def list_answers(
+    run_id: UUID, me: AccountDep, session: SessionDep, count: Annotated[int, Query(ge=1, le=history.MOST)] = 10
+) -> AnsweredListOut:
+    """Your newest answers that stand, newest first, with what was shown."""
+    runs.get(session, run_id)
+    found = history.recent(session, me.id, run_id, count=count)
+    return AnsweredListOut(answers=[AnsweredOut.of(one) for one in found])
+
+
+@router.get("/runs/{run_id}/guideline")
+def show_guideline(run_id: UUID, _: AccountDep, session: SessionDep) -> GuidelineOut:
+    """The newest guideline, in Markdown."""
+    found = guidelines.newest(session, runs.get(session, run_id).id)
+    if found is None:
+        raise NotFoundError("This run has no guideline.")
+    return GuidelineOut.model_validate(found)
+
+
+@router.post("/runs/{run_id}/guideline", status_code=201)
+def publish_guideline(run_id: UUID, body: GuidelineText, me: ResearcherDep, session: SessionDep) -> GuidelineOut:
+    """The next version; labelers are asked to read it."""
+    return GuidelineOut.model_validate(guidelines.publish(session, run_id, me.id, body.text))
+
+
+@router.post("/guidelines/{guideline_id}/acknowledgement", status_code=204)
+def acknowledge(guideline_id: UUID, me: AccountDep, session: SessionDep) -> None:
+    """You have read this version; your labels name it from now on."""
+    guidelines.acknowledge(session, guideline_id, me.id)
 
 
 @router.post("/comparisons/{comparison_id}/labels")

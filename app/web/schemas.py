@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from app import labeling, reports
+from app import guidelines, history, labeling, reports
 from app.answers import Said
 from app.hparams import Setting
 from app.kinds import JobKind
@@ -210,6 +210,58 @@ class LabelOut(BaseModel):
 
     label: UUID
     revision: int
+
+
+class AnsweredOut(BaseModel):
+    """An answer of yours that stands."""
+
+    label: UUID
+    revision: int
+    lease: LeaseOut
+    """What was shown; the lease is over."""
+    verdict: Verdict
+    choice: UUID | None
+    strength: int | None
+    answers: dict[str, int | str]
+    answered_at: Time
+
+    @classmethod
+    def of(cls, answered: history.Answered) -> Self:
+        """From what the use case found."""
+        return cls(
+            label=answered.label_id,
+            revision=answered.revision,
+            lease=LeaseOut.of(answered.lease),
+            verdict=answered.verdict,
+            choice=answered.choice,
+            strength=answered.strength,
+            answers=answered.answers,
+            answered_at=answered.answered_at,
+        )
+
+
+class AnsweredListOut(BaseModel):
+    """Your newest answers, newest first."""
+
+    answers: list[AnsweredOut]
+
+
+class GuidelineText(Body):
+    """A guideline to be."""
+
+    text: Annotated[str, Field(min_length=1, max_length=guidelines.MOST_CHARACTERS, pattern=r"^[^\x00]*$")]
+    """Markdown."""
+
+
+class GuidelineOut(BaseModel):
+    """A version of a run's guideline."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+    id: UUID
+    version: int
+    text: str
+    created_at: Time
 
 
 class UndoneOut(BaseModel):

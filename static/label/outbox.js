@@ -73,7 +73,7 @@ export class Outbox {
     try {
       const answer = await request(entry);
       this.#failures = 0;
-      if (entry.kind === "label") this.#nameLabel(entry.key, answer.label);
+      if (answer?.label !== undefined) this.#nameLabel(entry.key, answer.label);
       this.#drop(name);
       this.events.settled(entry, answer);
     } catch (error) {
@@ -89,10 +89,10 @@ export class Outbox {
     }
   }
 
-  // An undo given while its answer was still on the way learns the label's id here.
+  // An undo or change given while its answer was still on the way learns the label's id here.
   #nameLabel(key, label) {
     for (const [name, entry] of this.#entries) {
-      if (entry.kind === "undo" && entry.of === key) this.#keep(name, { ...entry, label });
+      if (entry.of === key) this.#keep(name, { ...entry, label });
     }
   }
 
@@ -129,6 +129,9 @@ function request(entry) {
     return call("POST", `/comparisons/${entry.comparison}/labels`, { body: entry.body, key: entry.key });
   }
   if (entry.kind === "flag") return call("POST", `/comparisons/${entry.comparison}/flag`, { body: entry.body });
-  if (entry.label === undefined) return Promise.resolve(null); // its answer was refused: nothing to take back
+  if (entry.label === undefined) return Promise.resolve(null); // its answer was refused: nothing to take back or change
+  if (entry.kind === "revise") {
+    return call("POST", `/labels/${entry.label}/revisions`, { body: entry.body, key: entry.key });
+  }
   return call("DELETE", `/labels/${entry.label}`);
 }

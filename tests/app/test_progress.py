@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from app import andon, labeling, progress
 from app.errors import NotFoundError
 from app.labeling import Lease, Recorded
-from app.models import Account, Exclusion, Guideline, Phase, Run, Verdict
+from app.models import Account, Exclusion, Phase, Run, Verdict
 from tests.factories import make_account, make_comparison, make_run
 
 
@@ -124,19 +124,3 @@ def test_the_newest_running_run_wants_labels(session: Session) -> None:
     second.phase = Phase.PAUSED
     session.flush()
     assert progress.run_to_label(session) == first.id
-
-
-def test_the_newest_guideline_counts(session: Session) -> None:
-    run = make_run(session, name="Stories")
-    assert progress.task_of(session, run.id).guideline is None
-    for version in (2, 10, 1):
-        session.add(Guideline(run_id=run.id, version=version, text=f"version {version}"))
-    session.flush()
-    task = progress.task_of(session, run.id)
-    assert (task.run_name, task.guideline) == ("Stories", "version 10")
-    assert task.question == run.hparams["task"]["question"]
-
-
-def test_unknown_run_to_label_for(session: Session) -> None:
-    with pytest.raises(NotFoundError):
-        progress.task_of(session, uuid4())
