@@ -1,6 +1,6 @@
 """What an answer says: whether it makes sense, and what was said besides the choice."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from app.errors import InvalidError
 from app.hparams import LabelingHParams
 from app.kinds import AXES, MOST_RATING, MOST_STRENGTH
-from app.models import Assignment, LabelAnswer, Question, Run, Verdict
+from app.models import LabelAnswer, Question, Run, Verdict
 
 Answers = Mapping[Question, int | str]
 """A rating for an axis, words for every other question."""
@@ -30,7 +30,7 @@ class Said:
     answers: Answers = field(default_factory=dict)
 
 
-def check(session: Session, said: Said, assignment: Assignment, run_id: UUID) -> None:
+def check(session: Session, said: Said, shown: Sequence[UUID], run_id: UUID) -> None:
     """Raises: InvalidError if the answer contradicts itself, names a sample that was not shown, or answers what this
     run does not ask.
     """
@@ -38,7 +38,7 @@ def check(session: Session, said: Said, assignment: Assignment, run_id: UUID) ->
         raise InvalidError("Undo an answer by deleting its label.")
     if (said.verdict == Verdict.BEST) != (said.choice is not None):
         raise InvalidError("Name a choice with the verdict `best`, and only then.")
-    if said.choice is not None and said.choice not in assignment.shown:
+    if said.choice is not None and said.choice not in shown:
         raise InvalidError("The choice is none of the samples that were shown.")
     if said.strength is not None or said.answers:
         _check_extras(said, asked_of(session.get_one(Run, run_id)))

@@ -1,10 +1,14 @@
 """Engine and unit of work: one transaction per request or job step, then its messages leave."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
-from sqlalchemy import Engine, create_engine
+from psycopg import OperationalError
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app import jobs
@@ -19,15 +23,42 @@ POOL_SIZE = 40
 """Connections per process: as many as the web server has request threads, so that none waits for a connection."""
 
 
-def make_engine(url: str, *, pool_size: int = POOL_SIZE) -> Engine:
-    """An engine for PostgreSQL that survives a restart of the server."""
-    return create_engine(
+def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float = 0.0) -> Engine:
+    """An engine for PostgreSQL that survives a restart of the server.
+
+    Args:
+        trusted_seconds: a connection that was used so recently is not tried before its next use, which saves every
+            request a round trip; after a restart of the server such a request fails, and the next one does not.
+    """
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=5,
-        pool_pre_ping=True,
+        pool_pre_ping=trusted_seconds == 0,
         connect_args={"options": "-c timezone=UTC"},  # times come back in UTC, whatever the server's own zone is
     )
+    if trusted_seconds:
+        _try_after(engine, trusted_seconds)
+    return engine
+
+
+def _try_after(engine: Engine, seconds: float) -> None:
+    """Try connections that lay idle for longer; the pool replaces one that does not answer."""
+
+    @event.listens_for(engine, "checkin")
+    def note(_connection: Any, record: Any) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def test(connection: Any, record: Any, _proxy: Any) -> None:
+        idle_since = record.info.get("idle_since")
+        if idle_since is None or time.monotonic() - idle_since <= seconds:
+            return
+        try:
+            connection.execute("select")
+            connection.rollback()
+        except OperationalError as error:
+            raise DisconnectionError from error
 
 
 def make_session_factory(engine: Engine, sender: Sender | None = None) -> SessionFactory:

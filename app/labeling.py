@@ -5,12 +5,12 @@ the answer of that key, so a client may repeat any request until it hears back.
 """
 
 from dataclasses import dataclass
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, guidelines, jobs, tallies
+from app import audit, guidelines, hot, jobs, tallies
 from app.answers import Answers, Said, check, store
 from app.comparisons import CLOSING
 from app.errors import ConflictError, InvalidError, NotFoundError
@@ -24,10 +24,9 @@ from app.leasing import (
     lock_comparison,
     lock_labeler,
 )
-from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Label, Verdict
+from app.models import AssignmentState, Comparison, ComparisonState, Label, Verdict
 from app.progress import Progress, counts
 from app.selection import is_free
-from app.usable import is_excluded
 
 __all__ = ["Lease", "Progress", "Recorded", "Said", "counts", "flag", "lease", "record", "revise", "undo"]
 
@@ -75,16 +74,14 @@ def record(
         answers=answers or {},
     )
     lock_labeler(session, labeler_id)
-    known = _label_of_key(session, labeler_id, key)
-    if known is not None:
-        return _same_answer(known, comparison_id)
-    comparison = lock_comparison(session, comparison_id)
-    assignment = latest_assignment(session, labeler_id, comparison_id)
-    check(session, said, assignment, comparison.run_id)
-    before = _current(session, labeler_id, comparison_id)
-    if before is not None and before.verdict != Verdict.UNDONE:
+    found = _find(session, labeler_id, comparison_id, key)
+    if found.keyed_id is not None:
+        return _same_answer(found)
+    _, shown = _lent(session, labeler_id, found)
+    check(session, said, shown, found.run_id)
+    if found.before is not None and found.before != Verdict.UNDONE:
         raise ConflictError("You have answered this comparison already; undo that answer first.")
-    return _write(session, comparison, assignment, said, key=key, before=before)
+    return _write(session, labeler_id, found, said, key)
 
 
 def revise(session: Session, labeler_id: UUID, label_id: UUID, said: Said, *, key: str) -> Recorded:
@@ -97,16 +94,15 @@ def revise(session: Session, labeler_id: UUID, label_id: UUID, said: Said, *, ke
     label = session.get(Label, label_id)
     if label is None or label.labeler_id != labeler_id:
         raise NotFoundError("There is no such label of yours.")
-    known = _label_of_key(session, labeler_id, key)
-    if known is not None:
-        return _same_answer(known, label.comparison_id)
-    comparison = lock_comparison(session, label.comparison_id)
-    before = _current(session, labeler_id, comparison.id)
-    if before is None or before.id != label_id or before.verdict == Verdict.UNDONE:
+    found = _find(session, labeler_id, label.comparison_id, key)
+    if found.keyed_id is not None:
+        return _same_answer(found)
+    if found.before_id != label_id or found.before == Verdict.UNDONE:
         raise ConflictError("This answer has been changed or taken back since.")
-    assignment = session.get_one(Assignment, label.assignment_id)
-    check(session, said, assignment, comparison.run_id)
-    return _write(session, comparison, assignment, said, key=key, before=before)
+    _, shown = _lent(session, labeler_id, found)
+    check(session, said, shown, found.run_id)
+    _discount(session, lock_comparison(session, found.id), label)
+    return _write(session, labeler_id, _find(session, labeler_id, found.id, key), said, key)
 
 
 def undo(session: Session, labeler_id: UUID, label_id: UUID, *, lease_seconds: int) -> Lease:
@@ -168,40 +164,61 @@ def flag(session: Session, labeler_id: UUID, comparison_id: UUID, reason: str) -
     session.flush()
 
 
-def _write(
-    session: Session, comparison: Comparison, assignment: Assignment, said: Said, *, key: str, before: Label | None
-) -> Recorded:
-    """One more revision, in the place of the one before, which may be undone."""
-    if before is not None:
-        _discount(session, comparison, before)
-    label = Label(
-        comparison_id=comparison.id,
-        labeler_id=assignment.labeler_id,
-        assignment_id=assignment.id,
-        revision=before.revision + 1 if before else 1,
-        verdict=said.verdict,
-        chosen_sample_id=said.choice,
-        idempotency_key=key,
-        milliseconds=said.milliseconds,
-        reason=said.reason,
-        strength=said.strength,
-        guideline_id=guidelines.followed(session, comparison.run_id, assignment.labeler_id),
-        surplus=said.verdict in CLOSING and not _wants(session, comparison, assignment.labeler_id),
-    )
-    session.add(label)
-    end_lease(session, comparison, assignment)
-    session.flush()
-    store(session, label.id, said.answers)
-    _count(session, comparison, label)
-    jobs.wake_run(session, comparison.run_id)
-    session.flush()
-    return Recorded(label_id=label.id, revision=label.revision)
+def _find(session: Session, labeler_id: UUID, comparison_id: UUID, key: str) -> hot.Found:
+    """The comparison, locked. Raises: NotFoundError if there is none."""
+    found = hot.rows(session, hot.FIND, labeler=labeler_id, comparison=comparison_id, key=key)
+    if not found:
+        raise NotFoundError("There is no such comparison.")
+    return hot.Found(*found[0])
 
 
-def _same_answer(label: Label, comparison_id: UUID) -> Recorded:
-    if label.comparison_id != comparison_id:
+def _lent(session: Session, labeler_id: UUID, found: hot.Found) -> tuple[UUID, list[UUID]]:
+    """The assignment by which this labeler got it, and the order shown; raises what `latest_assignment` raises."""
+    if found.assignment_id is not None and found.shown is not None:
+        return found.assignment_id, found.shown
+    assignment = latest_assignment(session, labeler_id, found.id)
+    return assignment.id, assignment.shown
+
+
+def _write(session: Session, labeler_id: UUID, found: hot.Found, said: Said, key: str) -> Recorded:
+    """One more revision; the last answer that was wanted closes the comparison."""
+    closing = said.verdict in CLOSING
+    assignment_id, _ = _lent(session, labeler_id, found)
+    recorded = Recorded(label_id=uuid4(), revision=(found.before_revision or 0) + 1)
+    written = {
+        "id": recorded.label_id,
+        "comparison": found.id,
+        "run": found.run_id,
+        "labeler": labeler_id,
+        "assignment": assignment_id,
+        "revision": recorded.revision,
+        "verdict": said.verdict.value,
+        "choice": said.choice,
+        "key": key,
+        "milliseconds": said.milliseconds,
+        "reason": said.reason,
+        "strength": said.strength,
+        "guideline": guidelines.followed(session, found.run_id, labeler_id),
+        "surplus": closing and not found.wants_more,
+        "closing": closing,
+        "counted": int(closing and found.wants_more),
+    }
+    session.flush()
+    session.connection().execute(hot.WRITE, written)
+    hot.changed(session, [found.id], [assignment_id])
+    if said.answers:
+        store(session, recorded.label_id, said.answers)
+        session.flush()
+    jobs.wake_run(session, found.run_id)
+    return recorded
+
+
+def _same_answer(found: hot.Found) -> Recorded:
+    if found.keyed_comparison != found.id:
         raise ConflictError("This idempotency key belongs to the answer to another comparison.")
-    return Recorded(label_id=label.id, revision=label.revision)
+    assert found.keyed_id is not None
+    assert found.keyed_revision is not None
+    return Recorded(label_id=found.keyed_id, revision=found.keyed_revision)
 
 
 def _label_of_key(session: Session, labeler_id: UUID, key: str) -> Label | None:
@@ -218,24 +235,8 @@ def _close(session: Session, comparison: Comparison, state: ComparisonState) -> 
     comparison.closed_at = session.scalar(select(func.clock_timestamp()))
 
 
-def _wants(session: Session, comparison: Comparison, labeler_id: UUID) -> bool:
-    """Whether one more answer counts; of somebody who is excluded it never does."""
-    full = comparison.wanted is not None and comparison.answers >= comparison.wanted
-    return not full and not session.scalar(select(is_excluded(comparison.run_id, labeler_id)))
-
-
 def _is_free(session: Session, comparison: Comparison) -> bool:
     return session.scalar(select(Comparison.id).where(Comparison.id == comparison.id, is_free())) is not None
-
-
-def _count(session: Session, comparison: Comparison, label: Label) -> None:
-    """One more answer stands; the last that was wanted closes the comparison."""
-    if label.verdict not in CLOSING:
-        return
-    tallies.add(session, comparison.run_id, label, 1)
-    comparison.answers += not label.surplus
-    if comparison.answers == comparison.wanted and comparison.state == ComparisonState.READY:
-        _close(session, comparison, ComparisonState.LABELED)
 
 
 def _discount(session: Session, comparison: Comparison, label: Label) -> None:

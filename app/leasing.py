@@ -19,25 +19,20 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
-from app import selection, tallies
+from app import hot, selection, tallies
 from app.errors import ConflictError, InvalidError, NotFoundError
-from app.hparams import RunHParams
+from app.hot import MOST_LEASES
+from app.hparams import CollectionHParams
 from app.models import (
-    Account,
     Assignment,
     AssignmentState,
     Comparison,
     ComparisonSample,
-    ComparisonState,
     Phase,
     Prompt,
     Run,
     Sample,
 )
-from app.usable import is_excluded
-
-MOST_LEASES = 8
-"""Per labeler and request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,13 +62,14 @@ def lease(session: Session, labeler_id: UUID, run_id: UUID, *, count: int, lease
     """
     if not 1 <= count <= MOST_LEASES:
         raise InvalidError(f"Ask for 1 to {MOST_LEASES} comparisons at a time, not {count}.")
-    run = session.get(Run, run_id)
-    if run is None:
-        raise NotFoundError("There is no such run.")
     lock_labeler(session, labeler_id)
-    held = _described(session, _renew(session, labeler_id, run_id, count, lease_seconds))
-    missing = _allowed(session, labeler_id, run, held=len(held), wanted=count) - len(held)
-    return held + _assign(session, labeler_id, run, missing, lease_seconds) if missing > 0 else held
+    standing = hot.standing(session, labeler_id, run_id)
+    held = _described(session, _renew(session, standing.held[:count], lease_seconds)) if standing.held else []
+    collection = CollectionHParams.model_validate(standing.collection or {})
+    missing = _allowed(standing, collection, held=len(held), wanted=count) - len(held)
+    if missing <= 0:
+        return held
+    return held + _assign(session, labeler_id, run_id, collection, missing, lease_seconds)
 
 
 def lease_again(session: Session, earlier: Assignment, *, lease_seconds: int) -> Lease:
@@ -92,8 +88,7 @@ def lock_labeler(session: Session, labeler_id: UUID) -> None:
 
     Raises: NotFoundError without such an account.
     """
-    lock = select(Account.id).where(Account.id == labeler_id).with_for_update(key_share=True)
-    if session.scalar(lock) is None:
+    if not hot.rows(session, hot.LOCK_LABELER, labeler=labeler_id):
         raise NotFoundError("There is no such account.")
 
 
@@ -168,54 +163,60 @@ class _Drawn(NamedTuple):
     propensity: float | None
 
 
-def _allowed(session: Session, labeler_id: UUID, run: Run, *, held: int, wanted: int) -> int:
+def _allowed(standing: hot.Standing, collection: CollectionHParams, *, held: int, wanted: int) -> int:
     """How many comparisons this labeler may hold now."""
-    if run.phase == Phase.STOPPED or held >= wanted:
+    if standing.phase == Phase.STOPPED or standing.excluded:
         return held
-    if session.scalar(select(is_excluded(run.id, labeler_id))):
-        return held
-    collection = RunHParams.model_validate(run.hparams).collection
-    left = tallies.left(collection, tallies.done(session, labeler_id, run.id))
+    left = tallies.left(collection, tallies.Done.of(standing))
     return wanted if left is None else min(wanted, left)
 
 
-def _renew(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_seconds: int) -> list[UUID]:
-    mine = (
-        select(Assignment.id)
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(
-            Assignment.labeler_id == labeler_id,
-            Assignment.state == AssignmentState.LEASED,
-            Comparison.run_id == run_id,
-            Comparison.state == ComparisonState.READY,
-        )
-        .order_by(Assignment.created_at)
-        .limit(count)
-    )
-    ids = session.scalars(mine).all()
-    if not ids:
-        return []
+def _renew(session: Session, assignment_ids: Sequence[UUID], lease_seconds: int) -> list[UUID]:
     # Asked again: while this update waited, another request may have ended a lease whose time had run out.
-    still_leased = (Assignment.id.in_(ids), Assignment.state == AssignmentState.LEASED)
+    still_leased = (Assignment.id.in_(assignment_ids), Assignment.state == AssignmentState.LEASED)
     renewed = update(Assignment).where(*still_leased).values(expires_at=_until(lease_seconds))
     return list(session.scalars(renewed.returning(Assignment.id)))
 
 
-def _assign(session: Session, labeler_id: UUID, run: Run, count: int, lease_seconds: int) -> list[Lease]:
-    collection = RunHParams.model_validate(run.hparams).collection
+def _assign(
+    session: Session, labeler_id: UUID, run_id: UUID, collection: CollectionHParams, count: int, lease_seconds: int
+) -> list[Lease]:
+    chance = random.SystemRandom()
+    plan = selection.plan(collection, count, chance)
+    if collection.selection == "age" and all(kind is None for kind in plan):
+        return _lend(session, labeler_id, run_id, count, lease_seconds)
+    run = session.get_one(Run, run_id)
     queue = selection.queued(session, labeler_id, run, collection, count)
     if len(queue) < count and expire(session):
         queue = selection.queued(session, labeler_id, run, collection, count)
     if not queue:
         return []
-    picks = selection.mixed(session, labeler_id, run, collection, queue)
+    picks = selection.mixed(session, labeler_id, run, plan, queue)
     contents = _contents(session, [one.comparison_id for one in picks])
-    chance = random.SystemRandom()
     drawn = []
     for comparison_id, propensity in picks:
         ids = list(contents[comparison_id].samples)
         drawn.append(_Drawn(comparison_id, chance.sample(ids, len(ids)), propensity))
     return _insert(session, labeler_id, drawn, lease_seconds, contents)
+
+
+def _lend(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_seconds: int) -> list[Lease]:
+    """The first of the queue; where it is short, leases that ran out are ended and make room."""
+    asked = {"labeler": labeler_id, "run": run_id, "seconds": lease_seconds}
+    rows = hot.rows(session, hot.LEND[count], **asked)
+    if len(rows) < count and expire(session):
+        rows += hot.rows(session, hot.LEND[count - len(rows)], **asked)
+    hot.changed(session, [row.comparison_id for row in rows], [])
+    return [
+        Lease(
+            assignment_id=row.id,
+            comparison_id=row.comparison_id,
+            prompt=row.text,
+            samples=tuple(zip(row.shown, row.texts, strict=True)),
+            expires_at=row.expires_at,
+        )
+        for row in rows
+    ]
 
 
 def _insert(

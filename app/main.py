@@ -36,13 +36,15 @@ from app.web import (
 from app.web.meters import Meters, RequestMeter
 from app.web.security import CrossOriginRefusal, SecurityHeaders
 
+TRUSTED_SECONDS = 2.0
+"""A database connection used so recently is taken to be alive."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The site and its API on the database and broker that `settings` (default: the environment) name."""
     settings = settings or Settings()
-    engine = make_engine(settings.need_database_url())
+    engine = make_engine(settings.need_database_url(), trusted_seconds=TRUSTED_SECONDS)
     app = FastAPI(
         title="Prefloop",
         version="1",

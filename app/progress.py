@@ -6,13 +6,13 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from app import andon, tallies
+from app import hot, tallies
 from app.comparisons import has_active_lease
 from app.errors import NotFoundError
-from app.hparams import RunHParams
-from app.models import Assignment, AssignmentState, Comparison, ComparisonState, Phase, Run
+from app.hparams import CollectionHParams
+from app.models import Comparison, ComparisonState, Phase, Run
 from app.selection import is_free, is_open_to
-from app.usable import QUEUED, is_excluded
+from app.usable import QUEUED
 
 SEVERAL = 100
 
@@ -42,19 +42,14 @@ def counts(session: Session, labeler_id: UUID, run_id: UUID, *, has_work: bool =
         has_work: the caller knows that there is something for this labeler.
     Raises: NotFoundError without such a run.
     """
-    run = _run(session, run_id)
-    hparams = RunHParams.model_validate(run.hparams)
-    done = tallies.done(session, labeler_id, run_id)
-    goal = hparams.schedule.total_labels
-    waiting_for = None if has_work else _waiting_for(session, labeler_id, run, hparams, done)
-    pull = andon.pulled(session, run_id)
+    standing = hot.standing(session, labeler_id, run_id)
     return Progress(
-        mine=done.all,
-        mine_today=done.today,
-        team=run.labels_usable,
-        goal=goal,
-        waiting_for=waiting_for,
-        cord=pull.reason if pull else None,
+        mine=standing.always,
+        mine_today=standing.today,
+        team=standing.labels_usable,
+        goal=standing.goal,
+        waiting_for=None if has_work else _waiting_for(session, labeler_id, run_id, standing),
+        cord=standing.cord,
     )
 
 
@@ -71,17 +66,19 @@ def _run(session: Session, run_id: UUID) -> Run:
     return run
 
 
-def _waiting_for(session: Session, labeler_id: UUID, run: Run, hparams: RunHParams, done: tallies.Done) -> str | None:
+def _waiting_for(session: Session, labeler_id: UUID, run_id: UUID, standing: hot.Standing) -> str | None:
+    run = _run(session, run_id)
     note = f": {run.note}" if run.note else ""
-    goal = hparams.schedule.total_labels
+    goal = standing.goal
     if run.phase == Phase.STOPPED:
         return f"This run was stopped{note}."
-    if _holds_some(session, labeler_id, run.id):
+    if standing.held:
         return None
-    if session.scalar(select(is_excluded(run.id, labeler_id))):
+    if standing.excluded:
         return "A researcher has taken you out of this run for now: ask them about it."
-    if tallies.left(hparams.collection, done) == 0:
-        return tallies.why_none_left(hparams.collection, done)
+    collection, done = CollectionHParams.model_validate(standing.collection or {}), tallies.Done.of(standing)
+    if tallies.left(collection, done) == 0:
+        return tallies.why_none_left(collection, done)
     if _some(session, labeler_id, run.id, is_free() | ~has_active_lease()):
         return None
     if run.phase == Phase.PAUSED:
@@ -94,20 +91,6 @@ def _waiting_for(session: Session, labeler_id: UUID, run: Run, hparams: RunHPara
         last = f"the last {others}" if others < SEVERAL else "what is there"
         return f"Other labelers are looking at {last}. New samples are being written."
     return "New samples are being written."
-
-
-def _holds_some(session: Session, labeler_id: UUID, run_id: UUID) -> bool:
-    held = (
-        select(Assignment.id)
-        .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(
-            Assignment.labeler_id == labeler_id,
-            Assignment.state == AssignmentState.LEASED,
-            Comparison.run_id == run_id,
-            Comparison.state == ComparisonState.READY,
-        )
-    )
-    return session.scalar(held.limit(1)) is not None
 
 
 def _some(session: Session, labeler_id: UUID, run_id: UUID, which: ColumnElement[bool]) -> int:

@@ -60,17 +60,23 @@ def queued(session: Session, labeler_id: UUID, run: Run, collection: CollectionH
     return [Pick(id_, None) for id_ in session.scalars(_first(labeler_id, run.id, count))]
 
 
+def plan(collection: CollectionHParams, count: int, rng: random.Random) -> list[Purpose | None]:
+    """What each of `count` places should hold: gold, a repeat or (None) what the queue gives."""
+    gold, repeat = collection.gold_share, collection.gold_share + collection.repeat_share
+    dice = (rng.random() for _ in range(count))
+    return [Purpose.GOLD if one < gold else Purpose.REPEAT if one < repeat else None for one in dice]
+
+
 def mixed(
-    session: Session, labeler_id: UUID, run: Run, collection: CollectionHParams, queue: Sequence[Pick]
+    session: Session, labeler_id: UUID, run: Run, planned: Sequence[Purpose | None], queue: Sequence[Pick]
 ) -> list[Pick]:
-    """The same, with gold and repeats in the place of some."""
-    chance = random.SystemRandom()
+    """The same, with gold and repeats in the planned places, where there are any for this labeler."""
     seen, picks = set[UUID](), list[Pick]()
-    for one in queue:
-        dice, other = chance.random(), None
-        if dice < collection.gold_share:
+    for one, kind in zip(queue, planned, strict=False):
+        other = None
+        if kind == Purpose.GOLD:
             other = _gold(session, labeler_id, run.id, seen)
-        elif dice < collection.gold_share + collection.repeat_share:
+        elif kind == Purpose.REPEAT:
             other = _repeat(session, labeler_id, run, seen)
         picks.append(one if other is None else Pick(other, None))
     return picks

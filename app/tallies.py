@@ -4,10 +4,10 @@ import datetime as dt
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Date, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app.hot import Standing
 from app.hparams import CollectionHParams
 from app.models import Label, Tally
 
@@ -19,13 +19,10 @@ class Done(NamedTuple):
     today: int
     """Since midnight UTC."""
 
-
-def done(session: Session, labeler_id: UUID, run_id: UUID) -> Done:
-    """How much a labeler did in a run."""
-    today = func.sum(Tally.answers).filter(Tally.day == _today())
-    mine = select(func.sum(Tally.answers), today).where(Tally.run_id == run_id, Tally.labeler_id == labeler_id)
-    everything, since_midnight = session.execute(mine).one()
-    return Done(everything or 0, since_midnight or 0)
+    @classmethod
+    def of(cls, standing: Standing) -> "Done":
+        """From how a labeler stands in a run."""
+        return cls(standing.always, standing.today)
 
 
 def add(session: Session, run_id: UUID, label: Label, change: int) -> None:
@@ -49,7 +46,3 @@ def why_none_left(collection: CollectionHParams, so_far: Done) -> str:
     if whole is not None and so_far.all >= whole:
         return f"You have given all {whole} answers that this run asks of one person. Thank you."
     return f"You have given your {collection.labels_per_day} answers of today. More tomorrow (UTC). Thank you."
-
-
-def _today() -> ColumnElement[dt.date]:
-    return cast(func.timezone("UTC", func.clock_timestamp()), Date)

@@ -1,4 +1,7 @@
-"""What routes ask for: one transaction per request, the settings, the person who is signed in."""
+"""What routes ask for: one transaction per request, the settings, the person who is signed in.
+
+What does not wait for the database is `async`, so that it costs no change of threads.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, cast
@@ -19,12 +22,12 @@ _bearer = HTTPBearer(auto_error=False, description="An API token.")
 _cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A signed-in browser.")
 
 
-def get_settings(request: Request) -> Settings:
+async def get_settings(request: Request) -> Settings:
     """The settings the application was made with."""
     return cast(Settings, request.app.state.settings)
 
 
-def get_session_factory(request: Request) -> SessionFactory:
+async def get_session_factory(request: Request) -> SessionFactory:
     """For responses that outlive the request's transaction, such as streams."""
     return cast(SessionFactory, request.app.state.session_factory)
 
@@ -61,7 +64,7 @@ def find_account(
 MaybeAccountDep = Annotated[Account | None, Depends(find_account)]
 
 
-def require_account(account: MaybeAccountDep) -> Account:
+async def require_account(account: MaybeAccountDep) -> Account:
     """Anybody who is signed in.
 
     Raises: UnauthorizedError otherwise; pages answer it by leading to the sign-in page.
@@ -74,7 +77,7 @@ def require_account(account: MaybeAccountDep) -> Account:
 AccountDep = Annotated[Account, Depends(require_account)]
 
 
-def require_researcher(account: AccountDep) -> Account:
+async def require_researcher(account: AccountDep) -> Account:
     """A researcher or operator.
 
     Raises: ForbiddenError for labelers.

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from app import guidelines, history, labeling, reports
 from app.answers import Said
+from app.hot import MOST_LEASES
 from app.hparams import Setting
 from app.kinds import JobKind
-from app.leasing import MOST_LEASES
 from app.models import Andon, Job, JobState, Phase, Question, Run, Verdict
 
 Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
