@@ -1,22 +1,41 @@
-"""People, and the three secrets that let them in: one-time links, browser sessions, API tokens.
+"""People, and the three secrets that let them in: links, browser sessions, API tokens.
 
 A secret is 256 random bits, shown once; only its sha256 is kept. No salt and no slow hash: nobody guesses 256 bits.
+Passwords, which people do guess, are the matter of `app.passwords`.
 """
 
 import hashlib
 import secrets
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, delete, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app import audit
-from app.errors import ConflictError, InvalidError, NotFoundError
-from app.models import Account, ApiToken, Invite, Role, WebSession
+from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
+from app.models import Account, ApiToken, Invite, Role, Scope, SignInMethod, WebSession
 
 LADDER = (Role.LABELER, Role.RESEARCHER, Role.OPERATOR)
 """Each role may do what those before it may."""
+EVERYTHING = frozenset(Scope)
+SEEN_SECONDS = 60
+"""How exact `last_seen_at` and `last_used_at` are: not every request is worth a write."""
+MOST_TOKENS = 50
+"""That work, per account."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """Somebody who showed a secret that lets them in."""
+
+    account: Account
+    scopes: frozenset[Scope]
+    """What the secret may be used for, within the role."""
+    session_id: UUID | None = None
+    """The browser session; None: a bearer token."""
 
 
 def may(account: Account, role: Role) -> bool:
@@ -24,7 +43,7 @@ def may(account: Account, role: Role) -> bool:
     return LADDER.index(account.role) >= LADDER.index(role)
 
 
-def create_account(session: Session, name: str, role: Role) -> Account:
+def create_account(session: Session, name: str, role: Role, *, actor_id: UUID | None = None) -> Account:
     """A new person.
 
     Raises: InvalidError if the name is blank.
@@ -34,17 +53,29 @@ def create_account(session: Session, name: str, role: Role) -> Account:
     account = Account(name=name.strip(), role=role)
     session.add(account)
     session.flush()
-    audit.record(session, None, "account.created", account=str(account.id), role=role.value)
+    audit.record(session, actor_id, "account.created", account=str(account.id), role=role.value)
     return account
 
 
-def invite(session: Session, account_id: UUID, *, days: int) -> str:
+def invite(session: Session, account_id: UUID, *, days: int, actor_id: UUID | None = None) -> str:
     """The secret of a sign-in link that works once within `days`."""
     secret = _new_secret()
     expires_at = func.clock_timestamp() + timedelta(days=days)
-    session.add(Invite(account_id=account_id, token_hash=_digest(secret), expires_at=expires_at))
+    session.add(
+        Invite(account_id=account_id, token_hash=_digest(secret), expires_at=expires_at, created_by_id=actor_id)
+    )
     session.flush()
     return secret
+
+
+def new_invitation(session: Session, role: Role, *, uses: int, days: int, actor_id: UUID) -> tuple[str, Invite]:
+    """The secret and the row of a link by which up to `uses` new people of a role can join within `days`."""
+    secret = _new_secret()
+    expires_at = func.clock_timestamp() + timedelta(days=days)
+    made = Invite(role=role, uses_left=uses, token_hash=_digest(secret), expires_at=expires_at, created_by_id=actor_id)
+    session.add(made)
+    session.flush()
+    return secret, made
 
 
 def revoke_invites(session: Session, account_id: UUID) -> None:
@@ -53,31 +84,54 @@ def revoke_invites(session: Session, account_id: UUID) -> None:
 
 
 def redeem_invite(session: Session, token: str) -> Account:
-    """Use a link up; of two clicks at the same moment one wins.
+    """Use a sign-in link up; of two clicks at the same moment one wins.
 
     Raises: NotFoundError if nobody made it or its account is disabled; ConflictError if it is used or expired.
     """
-    account_id = session.scalar(
-        update(Invite)
-        .where(Invite.token_hash == _digest(token), Invite.used_at.is_(None), Invite.expires_at > func.now())
-        .values(used_at=func.clock_timestamp())
-        .returning(Invite.account_id)
-    )
-    if account_id is None:
-        raise _why_not(session, token)
-    account = session.get_one(Account, account_id)
+    account = session.get_one(Account, use_up(session, token, Invite.account_id.is_not(None)).account_id)
     if account.disabled_at is not None:
         raise NotFoundError("This account is disabled: ask a researcher.")
-    audit.record(session, account_id, "account.signed_in")
     return account
 
 
-def open_session(session: Session, account_id: UUID, *, days: int) -> str:
+def use_up(session: Session, token: str, which: ColumnElement[bool]) -> Invite:
+    """Count one use of the link of this secret. Raises: NotFoundError, ConflictError if it is used up or expired."""
+    used = (
+        update(Invite)
+        .where(Invite.token_hash == _digest(token), which, Invite.uses_left > 0, Invite.expires_at > func.now())
+        .values(used_at=func.clock_timestamp(), uses_left=Invite.uses_left - 1)
+        .returning(Invite)
+    )
+    found = session.scalar(used)
+    if found is None:
+        raise _why_not(session, token, which)
+    return found
+
+
+def open_session(
+    session: Session,
+    account_id: UUID,
+    *,
+    days: int,
+    method: SignInMethod = SignInMethod.LINK,
+    browser: str | None = None,
+    token_id: UUID | None = None,
+) -> str:
     """The secret of a cookie that keeps a browser signed in for `days`."""
     secret = _new_secret()
-    expires_at = func.clock_timestamp() + timedelta(days=days)
-    session.add(WebSession(account_id=account_id, token_hash=_digest(secret), expires_at=expires_at))
+    opened = WebSession(
+        account_id=account_id,
+        token_hash=_digest(secret),
+        expires_at=func.clock_timestamp() + timedelta(days=days),
+        method=method,
+        browser=browser[:200] if browser else None,
+        token_id=token_id,
+        last_seen_at=func.clock_timestamp(),
+    )
+    session.add(opened)
+    session.execute(delete(WebSession).where(WebSession.account_id == account_id, WebSession.expires_at <= func.now()))
     session.flush()
+    audit.record(session, account_id, "account.signed_in", method=method.value)
     return secret
 
 
@@ -86,40 +140,170 @@ def close_session(session: Session, secret: str) -> None:
     session.execute(delete(WebSession).where(WebSession.token_hash == _digest(secret)))
 
 
-def account_of_session(session: Session, secret: str) -> Account | None:
-    """Who is signed in with this cookie; None if it is unknown or expired, or the account disabled."""
-    return session.scalar(
-        select(Account)
+def sessions(session: Session, account_id: UUID) -> Sequence[WebSession]:
+    """The account's signed-in browsers, the latest first."""
+    mine = select(WebSession).where(WebSession.account_id == account_id, WebSession.expires_at > func.now())
+    return session.scalars(mine.order_by(WebSession.last_seen_at.desc().nulls_last())).all()
+
+
+def is_fresh(session: Session, session_id: UUID, *, minutes: int) -> bool:
+    """Whether a browser was signed in within the last `minutes`."""
+    since = func.clock_timestamp() - timedelta(minutes=minutes)
+    return session.scalar(select(WebSession.created_at > since).where(WebSession.id == session_id)) or False
+
+
+def close_sessions(
+    session: Session, account_id: UUID, *, but: UUID | None = None, only: UUID | None = None, actor_id: UUID
+) -> int:
+    """Sign browsers of an account out: all, all but one, or one; how many."""
+    mine = delete(WebSession).where(WebSession.account_id == account_id)
+    if but is not None:
+        mine = mine.where(WebSession.id != but)
+    if only is not None:
+        mine = mine.where(WebSession.id == only)
+    closed = len(session.scalars(mine.returning(WebSession.id)).all())
+    if closed:
+        audit.record(session, actor_id, "account.signed_out", account=str(account_id), sessions=closed)
+    return closed
+
+
+def access_of_session(session: Session, secret: str, *, idle_days: int | None = None) -> Access | None:
+    """Who is signed in with this cookie.
+
+    Args:
+        idle_days: a session that nobody used for longer is over.
+    Returns: None if it is unknown or expired, its token revoked, or the account disabled.
+    """
+    query = (
+        select(Account, WebSession, ApiToken, _stale(WebSession.last_seen_at))
         .join(WebSession, WebSession.account_id == Account.id)
+        .outerjoin(ApiToken, ApiToken.id == WebSession.token_id)
         .where(
-            WebSession.token_hash == _digest(secret), WebSession.expires_at > func.now(), Account.disabled_at.is_(None)
+            WebSession.token_hash == _digest(secret),
+            WebSession.expires_at > func.now(),
+            Account.disabled_at.is_(None),
+            or_(WebSession.token_id.is_(None), _works()),
         )
     )
+    if idle_days is not None:
+        since = func.coalesce(WebSession.last_seen_at, WebSession.created_at)
+        query = query.where(since > func.now() - timedelta(days=idle_days))
+    found = session.execute(query).one_or_none()
+    if found is None:
+        return None
+    account, opened, token, stale = found
+    if stale:
+        _seen(session, WebSession.last_seen_at, WebSession.id == opened.id)
+    scopes = EVERYTHING if token is None else _scopes(token)
+    return Access(account=account, scopes=scopes, session_id=opened.id)
 
 
-def issue_token(session: Session, account_id: UUID, name: str) -> str:
-    """The secret of a new API token that works until it is revoked."""
+def issue_token(
+    session: Session,
+    account_id: UUID,
+    name: str,
+    *,
+    scopes: Iterable[Scope] = EVERYTHING,
+    days: int | None = None,
+    granted_by: Access | None = None,
+) -> str:
+    """The secret of a new API token.
+
+    Args:
+        days: how long it works; None: until it is revoked.
+        granted_by: whoever asks for it; a token makes none that may more than itself.
+    Raises: InvalidError without a name or scope, ForbiddenError if it would exceed the token that asks for it,
+        ConflictError if the account has too many.
+    """
+    wanted = frozenset(scopes)
+    if not name.strip() or not wanted:
+        raise InvalidError("Give the token a name and at least one scope.")
+    if granted_by is not None and not wanted <= granted_by.scopes:
+        raise ForbiddenError("A token cannot make one that may more than itself.")
+    if len(tokens(session, account_id)) >= MOST_TOKENS:
+        raise ConflictError(f"There are {MOST_TOKENS} tokens already: revoke one first.")
     secret = _new_secret()
-    session.add(ApiToken(account_id=account_id, token_hash=_digest(secret), name=name))
+    made = ApiToken(
+        account_id=account_id,
+        token_hash=_digest(secret),
+        name=name.strip(),
+        scopes=sorted(wanted),
+        expires_at=None if days is None else func.clock_timestamp() + timedelta(days=days),
+    )
+    session.add(made)
     session.flush()
-    audit.record(session, account_id, "token.issued", name=name)
+    actor_id = account_id if granted_by is None else granted_by.account.id
+    audit.record(session, actor_id, "token.issued", token=str(made.id), name=made.name, scopes=made.scopes)
     return secret
 
 
-def account_of_token(session: Session, token: str) -> Account | None:
-    """Whose API token this is; None if it is unknown or revoked, or the account disabled."""
-    return session.scalar(
-        select(Account)
+def tokens(session: Session, account_id: UUID) -> Sequence[ApiToken]:
+    """The account's API tokens that work, newest first."""
+    mine = select(ApiToken).where(ApiToken.account_id == account_id, _works())
+    return session.scalars(mine.order_by(ApiToken.created_at.desc())).all()
+
+
+def revoke_token(session: Session, account_id: UUID, token_id: UUID, *, actor_id: UUID) -> None:
+    """Make a token, and the browsers signed in with it, worthless. Raises: NotFoundError if it is not the account's."""
+    revoked = (
+        update(ApiToken)
+        .where(ApiToken.id == token_id, ApiToken.account_id == account_id, ApiToken.revoked_at.is_(None))
+        .values(revoked_at=func.clock_timestamp())
+    )
+    if session.scalar(revoked.returning(ApiToken.id)) is None:
+        raise NotFoundError("There is no such token of yours.")
+    audit.record(session, actor_id, "token.revoked", token=str(token_id))
+
+
+def access_of_token(session: Session, token: str) -> Access | None:
+    """Whose API token this is; None if it is unknown, revoked or expired, or the account disabled."""
+    query = (
+        select(Account, ApiToken, _stale(ApiToken.last_used_at))
         .join(ApiToken, ApiToken.account_id == Account.id)
-        .where(ApiToken.token_hash == _digest(token), ApiToken.revoked_at.is_(None), Account.disabled_at.is_(None))
+        .where(ApiToken.token_hash == _digest(token), _works(), Account.disabled_at.is_(None))
+    )
+    found = session.execute(query).one_or_none()
+    if found is None:
+        return None
+    account, shown, stale = found
+    if stale:
+        _seen(session, ApiToken.last_used_at, ApiToken.id == shown.id)
+    return Access(account=account, scopes=_scopes(shown))
+
+
+def token_of(session: Session, secret: str) -> ApiToken | None:
+    """The working API token of this secret."""
+    return session.scalar(select(ApiToken).where(ApiToken.token_hash == _digest(secret), _works()))
+
+
+def _works() -> ColumnElement[bool]:
+    return ApiToken.revoked_at.is_(None) & or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now())
+
+
+def _scopes(token: ApiToken) -> frozenset[Scope]:
+    return frozenset(map(Scope, token.scopes))
+
+
+def _stale(column: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
+    """Whether a time was noted too long ago to be left as it is."""
+    return or_(column.is_(None), column < func.now() - timedelta(seconds=SEEN_SECONDS))
+
+
+def _seen(session: Session, column: InstrumentedAttribute[datetime | None], which: ColumnElement[bool]) -> None:
+    """Note the time, unless another request is about to: nobody waits for this."""
+    table = column.parent.class_
+    free = select(table.id).where(which, _stale(column)).with_for_update(skip_locked=True)
+    session.execute(
+        update(table).where(table.id.in_(free)).values({column: func.now()}),
+        execution_options={"synchronize_session": False},
     )
 
 
-def _why_not(session: Session, token: str) -> ConflictError | NotFoundError:
-    found = session.scalar(select(Invite).where(Invite.token_hash == _digest(token)))
+def _why_not(session: Session, token: str, which: ColumnElement[bool]) -> ConflictError | NotFoundError:
+    found = session.scalar(select(Invite).where(Invite.token_hash == _digest(token), which))
     if found is None:
         return NotFoundError("Nobody made this sign-in link: check that it is complete, or ask for a new one.")
-    fate = "has been used" if found.used_at else "has expired"
+    fate = "has expired" if found.uses_left else "has been used"
     return ConflictError(f"This sign-in link {fate}: ask for a new one.")
 
 

@@ -6,6 +6,7 @@ DomainError            500
 ├── ConflictError      409  the world moved on: lease expired, already labeled, wrong phase
 ├── UnauthorizedError  401  nobody is signed in
 ├── ForbiddenError     403  signed in, but the role may not
+├── TooManyError       429  too often; says when to try again
 └── UnavailableError   503  a part is missing just now; try again
 """
 
@@ -54,6 +55,17 @@ class ForbiddenError(DomainError):
 
     status = 403
     title = "Not allowed"
+
+
+class TooManyError(DomainError):
+    """Too often in too short a time."""
+
+    status = 429
+    title = "Too many tries"
+
+    def __init__(self, detail: str, *, retry_seconds: int) -> None:
+        super().__init__(detail)
+        self.retry_seconds = retry_seconds
 
 
 class UnavailableError(DomainError):

@@ -10,12 +10,14 @@ from sqlalchemy import Engine
 from app import resources
 from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory
+from app.limiting import Limiter
 from app.settings import Settings
 from app.web import (
     api_contests,
     api_data,
     api_labeling,
     api_models,
+    api_people,
     api_runs,
     compare,
     contests,
@@ -26,8 +28,11 @@ from app.web import (
     labeling,
     lineage,
     login,
+    me,
     new_run,
+    openapi,
     pages,
+    people,
     problems,
     report,
     runs,
@@ -51,24 +56,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
         lifespan=_closing(engine),
     )
     sender = BrokerSender(settings.broker_url) if settings.broker_url else None
     app.state.settings = settings
     app.state.session_factory = make_session_factory(engine, sender)
     app.state.templates = pages.load_templates()
+    app.state.limiter = Limiter(engine, labels_per_minute=settings.labels_per_minute)
     app.state.meters = Meters(app.state.session_factory)
     app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMeter, meters=app.state.meters)
     problems.install(app)
     _include_routes(app)
+    openapi.install(app)
     return app
 
 
 def _include_routes(app: FastAPI) -> None:
     for module in (
         login,
+        me,
+        people,
         labeling,
         compare,
         contests,
@@ -85,6 +95,7 @@ def _include_routes(app: FastAPI) -> None:
         api_models,
         api_contests,
         api_data,
+        api_people,
         health,
     ):
         app.include_router(module.router)

@@ -6,9 +6,9 @@ This is the only reader of the environment. Hyperparameters are data (`app.hpara
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -28,13 +28,23 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     """Celery broker URL, `redis://...`; `prefloop up` sets it to the embedded one."""
     secret_key: SecretStr | None = None
-    """Signs cookies. Without it a random one is made and kept in the home folder."""
+    """Signs the cookie that carries a single sign-on through; needed for that only, the same in all web processes."""
     lease_seconds: Annotated[int, Field(ge=10)] = 600
     """How long a comparison stays with one labeler before others may get it."""
     session_days: Annotated[int, Field(ge=1)] = 14
-    """How long a browser stays signed in."""
+    """How long a browser stays signed in at most."""
+    session_idle_days: Annotated[int, Field(ge=1)] = 7
+    """A browser that nobody used for so long is signed out."""
     link_days: Annotated[int, Field(ge=1)] = 7
     """How long an unused sign-in link works."""
+    labels_per_minute: Annotated[int, Field(ge=1)] = 6000
+    """Changes that one labeler may ask one web process for: far beyond people, a stop for programs that run wild."""
+    oidc_issuer: str | None = None
+    """Single sign-on: the issuer's URL, under which `.well-known/openid-configuration` lies. None: none."""
+    oidc_client_id: str | None = None
+    oidc_client_secret: SecretStr | None = None
+    oidc_new_role: Literal["labeler", "researcher"] | None = None
+    """Role of people whom single sign-on brings and nobody invited. None: they are turned away."""
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 5.0
     """How often a running job says that it lives."""
     stale_seconds: Annotated[float, Field(gt=0)] = 30.0
@@ -44,6 +54,14 @@ class Settings(BaseSettings):
     trainer_threads: Annotated[int, Field(ge=0)] = 0
     """Threads for matrix work in a trainer process; 0 takes all cores."""
     log_level: str = "INFO"
+
+    @model_validator(mode="after")
+    def _single_sign_on_is_whole(self) -> Self:
+        needed = {"OIDC_CLIENT_ID": self.oidc_client_id, "SECRET_KEY": self.secret_key}
+        lacking = [f"PREFLOOP_{name}" for name, value in needed.items() if not value]
+        if self.oidc_issuer and lacking:
+            raise ValueError(f"single sign-on (PREFLOOP_OIDC_ISSUER) needs {' and '.join(lacking)} too")
+        return self
 
     def need_database_url(self) -> str:
         """The database URL, or a sentence that says how to give one."""

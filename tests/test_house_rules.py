@@ -32,6 +32,7 @@ APP_FLOORS = {
         "texts",
         "resources",
         "launch",
+        "client",
     },
 }
 WORKER_FLOORS = {

@@ -1,7 +1,7 @@
 """The tables, one noun per file."""
 
 from app.kinds import Question, Split, Verdict
-from app.models.account import Account, ApiToken, Invite, Role, WebSession
+from app.models.account import Account, ApiToken, Invite, RateLimit, Role, Scope, SignInMethod, WebSession
 from app.models.agreement import Agreement
 from app.models.andon import Andon
 from app.models.assignment import Assignment, AssignmentState
@@ -59,11 +59,14 @@ __all__ = [
     "Prompt",
     "Purpose",
     "Question",
+    "RateLimit",
     "Role",
     "Run",
     "Sample",
     "SamplePurpose",
     "SampleScore",
+    "Scope",
+    "SignInMethod",
     "Split",
     "Standing",
     "Tally",

@@ -7,9 +7,9 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from threading import Event
 
+from app.client import Transport
 from app.errors import InvalidError, NotFoundError
 from app.rules import Rule
-from app.simulate.client import Client
 from app.simulate.labeler import Labeler
 from app.simulate.tally import Tally
 
@@ -92,7 +92,7 @@ def simulate(options: Options, stop: Event, say: Say = print) -> Summary:
 
 
 def _hire(options: Options, stop: Event, tally: Tally) -> list[Labeler]:
-    boss = Client(url=options.url, token=options.token, stop=stop, troubled=tally.repeat)
+    boss = Transport(url=options.url, token=options.token, wait=stop.wait, troubled=tally.repeat)
     try:
         run_id = options.run_id or _running(boss)
         return [_labeler(boss, options, run_id, number, stop, tally) for number in range(1, options.labelers + 1)]
@@ -100,14 +100,14 @@ def _hire(options: Options, stop: Event, tally: Tally) -> list[Labeler]:
         boss.close()
 
 
-def _running(boss: Client) -> str:
+def _running(boss: Transport) -> str:
     for run in boss.call("GET", "/runs")["runs"]:
         if run["phase"] == "running":
             return str(run["id"])
     raise NotFoundError("No run is running: name one with --run.")
 
 
-def _labeler(boss: Client, options: Options, run_id: str, number: int, stop: Event, tally: Tally) -> Labeler:
+def _labeler(boss: Transport, options: Options, run_id: str, number: int, stop: Event, tally: Tally) -> Labeler:
     name = f"Simulated {number}"
     made = boss.call("POST", "/labelers", body={"name": name})
     rng = random.Random(f"{options.seed}/{number}")
@@ -115,7 +115,7 @@ def _labeler(boss: Client, options: Options, run_id: str, number: int, stop: Eve
         name=name,
         link=made["link"],
         token=made["token"],
-        client=Client(url=options.url, stop=stop, troubled=tally.repeat, rng=rng),
+        client=Transport(url=options.url, wait=stop.wait, troubled=tally.repeat, rng=rng),
         run_id=run_id,
         rule=options.rule,
         seconds_per_label=options.seconds_per_label,

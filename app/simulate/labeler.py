@@ -8,10 +8,11 @@ from threading import Event
 from typing import Any
 from uuid import uuid4
 
+from app.client import StoppedError, Transport
 from app.comparisons import PREFETCH
 from app.errors import ConflictError, InvalidError, NotFoundError, UnauthorizedError
 from app.rules import TIE, Rule
-from app.simulate.client import Client, StoppedError
+from app.simulate.client import sign_in
 from app.simulate.tally import Tally
 
 SPREAD = 0.5
@@ -29,7 +30,7 @@ class Labeler:
     name: str
     link: str
     token: str
-    client: Client
+    client: Transport
     run_id: str
     rule: Rule
     seconds_per_label: float
@@ -44,7 +45,7 @@ class Labeler:
     def work(self) -> None:
         """Label until there are enough labels, the run has ended or the simulation is stopped."""
         try:
-            self.client.sign_in(self.link, self.token)
+            sign_in(self.client, self.link, self.token)
             while not self.stop.is_set() and not self._finished():
                 pass
         except StoppedError:
@@ -108,5 +109,5 @@ class Labeler:
         try:
             return self.client.call(method, path, body=body, key=key)
         except UnauthorizedError:  # the session ended, as they do after some days
-            self.client.sign_in(self.link, self.token)
+            sign_in(self.client, self.link, self.token)
             return self.client.call(method, path, body=body, key=key)

@@ -1,4 +1,4 @@
-"""The API of researchers: people, runs, curves, exports."""
+"""The API of runs: list, create, pause, resume, stop, curves, exports."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -8,14 +8,12 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
-from app import accounts, exports, reports, runs, welcome
+from app import exports, reports, runs
 from app.hparams import PRESETS, planned, settings_of
-from app.models import Role, Run
-from app.web.deps import AccountDep, ResearcherDep, SessionDep, SessionFactoryDep, SettingsDep
+from app.models import Run
+from app.web.deps import AccountDep, ResearcherDep, SessionDep, SessionFactoryDep
 from app.web.schemas import (
     CloneRun,
-    LabelerOut,
-    NewLabeler,
     NewRun,
     Note,
     PresetsOut,
@@ -30,17 +28,6 @@ router = APIRouter(prefix="/api/v1", tags=["runs"])
 
 Change = Callable[[Session, UUID, UUID | None, str | None], Run]
 NAMES = Query(min_length=1, max_length=50, description="Metric names, such as `objective/kl`.")
-
-
-@router.post("/labelers", status_code=201)
-def create_labeler(body: NewLabeler, me: ResearcherDep, session: SessionDep, settings: SettingsDep) -> LabelerOut:
-    """A new labeler, with an API token and a one-time sign-in link."""
-    made = accounts.create_account(session, body.name, Role.LABELER)
-    return LabelerOut(
-        labeler=made.id,
-        token=accounts.issue_token(session, made.id, f"made by {me.name}"),
-        link=welcome.fresh_link(session, settings, made.id),
-    )
 
 
 @router.get("/runs")

@@ -19,7 +19,7 @@ from app import reports, runs
 from app.errors import InvalidError, UnavailableError
 from app.models import CheckpointKind
 from app.web import pages
-from app.web.deps import SessionDep, require_researcher
+from app.web.deps import PUBLIC, SessionDep, require_researcher
 
 router = APIRouter(include_in_schema=False)
 researchers = APIRouter(include_in_schema=False, dependencies=[Depends(require_researcher)])
@@ -131,7 +131,7 @@ def board(run_id: UUID, session: SessionDep) -> Tables:
     )
 
 
-@router.get("/static/vendor/plotly.min.js")
+@router.get("/static/vendor/plotly.min.js", dependencies=[PUBLIC])
 def plotly_script(request: Request) -> Response:
     """Plotly's script; its address carries the version, so browsers may keep it for good."""
     path = plotly_path()

@@ -19,9 +19,9 @@ from app.broker import TRANSPORT_OPTIONS
 from app.db import session_scope
 from app.models import Job, JobState
 from app.settings import Settings
-from app.web.deps import SessionFactoryDep, SettingsDep
+from app.web.deps import PUBLIC, SessionFactoryDep, SettingsDep
 
-router = APIRouter(include_in_schema=False)
+router = APIRouter(include_in_schema=False, dependencies=[PUBLIC])
 
 LEAST_DISK_BYTES = 200 * 1024 * 1024
 

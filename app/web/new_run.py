@@ -83,7 +83,7 @@ def _form(
         "run_new.html",
         status=422 if faults else 200,
         groups=[(key, list(found)) for key, found in groupby(settings, key=lambda one: (one.group, one.title))],
-        texts=texts,
+        texts={"origin": DEFAULT_PRESET, "name": "", "base_model": ""} | dict(texts),
         faults={path: _sentence(what) for path, what in faults.items()},
         elsewhere={path: _sentence(what) for path, what in faults.items() if path not in fields},
         presets=list(PRESETS),

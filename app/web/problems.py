@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
 
-from app.errors import DomainError, InvalidError, UnauthorizedError, UnavailableError
+from app.errors import DomainError, InvalidError, TooManyError, UnauthorizedError, UnavailableError
 from app.web import pages
 
 log = structlog.get_logger()
@@ -33,7 +33,9 @@ def answer(request: Request, error: DomainError, **extra: Any) -> Response:
     if not request.url.path.startswith("/api/"):
         if isinstance(error, UnauthorizedError):
             return pages.see_other("/signin")
-        return pages.render(request, "error.html", status=error.status, title=error.title, detail=error.detail)
+        page = pages.render(request, "error.html", status=error.status, title=error.title, detail=error.detail)
+        page.headers.update(_headers(error))
+        return page
     body = {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.detail, **extra}
     return JSONResponse(body, error.status, _headers(error), media_type="application/problem+json")
 
@@ -41,6 +43,8 @@ def answer(request: Request, error: DomainError, **extra: Any) -> Response:
 def _headers(error: DomainError) -> dict[str, str]:
     if isinstance(error, UnauthorizedError):
         return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, TooManyError):
+        return {"Retry-After": str(error.retry_seconds)}
     return {"Retry-After": str(RETRY_SECONDS)} if isinstance(error, UnavailableError) else {}
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app import accounts, runs, welcome
+from app import people, runs, welcome
 from app.hparams import PRESETS, planned
 from app.models import Role
 from app.web import pages
@@ -49,12 +49,19 @@ def create_run(
 
 @router.post("/labelers")
 def create_labeler(
-    request: Request, name: Annotated[str, Form()], _: ResearcherDep, session: SessionDep, settings: SettingsDep
+    request: Request, name: Annotated[str, Form()], me: ResearcherDep, session: SessionDep, settings: SettingsDep
 ) -> HTMLResponse:
     """A new labeler; shows the link once, for only its hash is kept."""
-    made = accounts.create_account(session, name, Role.LABELER)
-    link = welcome.fresh_link(session, settings, made.id)
-    return pages.render(request, "labeler.html", name=made.name, link=link, days=settings.link_days)
+    made = people.add(session, me, name, Role.LABELER)
+    return pages.render(
+        request,
+        "secret.html",
+        title=f"{made.name} can sign in",
+        detail=f"Send them this link. It works once, within {settings.link_days} days, and is not shown again.",
+        label="Sign-in link",
+        secret=welcome.fresh_link(session, settings, made.id),
+        back="/runs",
+    )
 
 
 @router.post("/runs/{run_id}/{act}")

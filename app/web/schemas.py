@@ -25,20 +25,6 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class NewLabeler(Body):
-    """A person to be."""
-
-    name: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
-
-
-class LabelerOut(BaseModel):
-    """A labeler and both ways in."""
-
-    labeler: UUID
-    token: str
-    link: str
-
-
 class NewRun(Body):
     """A run to be."""
 

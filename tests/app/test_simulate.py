@@ -26,7 +26,7 @@ TEXTS = ("I hate this.", "I love this wonderful day.", "A very, very long senten
 
 @contextmanager
 def serving(app: ASGIApp, port: int) -> Iterator[str]:
-    """A server on `port` for as long as the block lasts."""
+    """A server on `port` (0: a free one) for as long as the block lasts."""
     config = uvicorn.Config(app, port=port, log_level="error", ws="none", timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -34,7 +34,7 @@ def serving(app: ASGIApp, port: int) -> Iterator[str]:
     while not server.started:
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

@@ -40,9 +40,9 @@ def test_the_first_start_makes_a_run_and_links_for_both_roles(
     assert (run.base_model, run.hparams["preset"]) == ("gpt2", "sentiment-small")
     assert accounts.redeem_invite(session, token_of(made.labeler_link)).role == Role.LABELER
     assert accounts.redeem_invite(session, token_of(made.researcher_link)).role == Role.RESEARCHER
-    owner = accounts.account_of_token(session, made.api_token)
-    assert owner is not None
-    assert owner.role == Role.RESEARCHER
+    access = accounts.access_of_token(session, made.api_token)
+    assert access is not None
+    assert access.account.role == Role.RESEARCHER
 
 
 def test_a_later_start_keeps_everything_and_withdraws_unused_links(
@@ -54,7 +54,7 @@ def test_a_later_start_keeps_everything_and_withdraws_unused_links(
     assert session.scalar(select(func.count(Account.id))) == 2
     with pytest.raises(NotFoundError):
         accounts.redeem_invite(session, token_of(first.labeler_link))
-    assert accounts.account_of_token(session, first.api_token) is None
+    assert accounts.access_of_token(session, first.api_token) is None
     assert accounts.redeem_invite(session, token_of(second.labeler_link))
 
 

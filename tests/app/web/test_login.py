@@ -2,11 +2,15 @@
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app import accounts
+from app import accounts, passwords
+from app.main import create_app
 from app.models import Account, Role
+from app.settings import Settings
 from app.web.deps import COOKIE
+from tests.app.test_passwords import GOOD
 from tests.factories import make_account
 
 
@@ -81,3 +85,50 @@ def test_a_wrong_link_says_so(client: TestClient) -> None:
     answer = client.post("/signin/nonsense")
     assert answer.status_code == 404
     assert "Nobody made this sign-in link" in answer.text
+
+
+def give_password(session: Session, ada: Account) -> None:
+    passwords.set_password(session, ada.id, login="ada", password=GOOD)
+    session.commit()
+
+
+def by_password(client: TestClient, password: str) -> int:
+    return client.post("/signin/password", data={"login": "ada", "password": password}).status_code
+
+
+def test_after_ten_wrong_passwords_even_the_right_one_must_wait(
+    client: TestClient, session: Session, ada: Account
+) -> None:
+    give_password(session, ada)
+    assert [by_password(client, f"wrong {n}") for n in range(10)] == [403] * 10
+    answer = client.post("/signin/password", data={"login": "ada", "password": GOOD})
+    assert answer.status_code == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 900
+
+
+def test_signing_in_ends_the_session_that_the_browser_had(client: TestClient, session: Session, ada: Account) -> None:
+    give_password(session, ada)
+    assert by_password(client, GOOD) == 303
+    first = client.cookies[COOKIE]
+    assert by_password(client, GOOD) == 303
+    assert client.cookies[COOKIE] != first
+    assert accounts.access_of_session(session, first) is None
+
+
+def test_over_https_the_cookie_can_be_planted_by_nobody_else(settings: Settings, link: str) -> None:
+    https = create_app(settings.model_copy(update={"public_url": "https://label.example"}))
+    with TestClient(https, base_url="https://label.example", follow_redirects=False) as client:
+        cookie = client.post(link).headers["set-cookie"]
+        assert cookie.startswith(f"__Host-{COOKIE}=")
+        assert {"Secure", "HttpOnly", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
+        assert client.get("/").headers["location"] == "/label"
+        secret = client.cookies[f"__Host-{COOKIE}"]
+        client.cookies.clear()
+        assert client.get("/", headers={"cookie": f"{COOKIE}={secret}"}).headers["location"] == "/signin"
+
+
+def test_an_expired_token_signs_nobody_in(client: TestClient, session: Session, ada: Account) -> None:
+    token = accounts.issue_token(session, ada.id, "old", days=1)
+    session.execute(text("update api_token set expires_at = now() - interval '1 second'"))
+    session.commit()
+    assert client.post("/signin", data={"secret": token}).status_code == 404
