@@ -1,11 +1,14 @@
 """What stops a PPO job: a broken guard pulls the cord and keeps nothing; a broken training state sends PPO back one."""
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 import torch
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 from torch import Tensor
 
 from app import andon
@@ -195,3 +198,39 @@ def test_with_no_state_left_the_job_fails_and_names_the_file(states: States) -> 
 def policies(states: States) -> set[str]:
     with session_scope(states.factory) as session:
         return set(session.scalars(select(Checkpoint.digest).where(Checkpoint.kind == CheckpointKind.POLICY)))
+
+
+def test_a_labelers_pull_stops_ppo_within_one_update_and_a_release_lets_it_go_on(
+    session_factory: SessionFactory, folder: Path, tmp_path: Path
+) -> None:
+    """It is pulled when two updates are done: they are kept, and no other begins."""
+    run_id, workshop = make_ready(session_factory, folder, hparams(episodes=32)), Length(tmp_path / "home")
+    asked_at, looks = list[float](), 0
+
+    def pull_at_the_third_look() -> bool:
+        nonlocal looks
+        looks += 1
+        if looks == 3:  # asked before each update: two are done
+            with session_scope(session_factory) as session:
+                andon.pull(session, run_id, make_account(session).id, "it only writes about rain")
+            asked_at.append(time.monotonic())
+        return False
+
+    work = replace(work_on(session_factory, run_id, workshop, updates=10), should_stop=pull_at_the_third_look)
+    train_policy(work)
+    print(f"seconds from the pull to the end of the job: {time.monotonic() - asked_at[0]:.2f}")
+    with session_scope(session_factory) as session:
+        run = session.get_one(Run, run_id)
+        assert run.episodes == 2 * 8
+        assert session.get_one(Job, work.claim.job_id).state == JobState.DONE
+        assert [one.kind for one in in_flight(session, run_id)] == []
+        plan.advance(session, run_id)
+        assert JobKind.TRAIN_POLICY not in [one.kind for one in in_flight(session, run_id)]
+        andon.release(session, run_id, make_account(session, "Grace", Role.RESEARCHER).id, "one odd sample")
+    train_policy(work_on(session_factory, run_id, workshop, updates=2))
+    with session_scope(session_factory) as session:
+        assert session.get_one(Run, run_id).episodes == 32
+
+
+def in_flight(session: Session, run_id: UUID) -> list[Job]:
+    return list(session.scalars(select(Job).where(Job.run_id == run_id, Job.state != JobState.DONE)))
