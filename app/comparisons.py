@@ -107,7 +107,7 @@ def supply_target(session: Session, run_id: UUID, *, prefetch: int = PREFETCH) -
     active = session.scalar(
         select(func.count(Assignment.labeler_id.distinct()))
         .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(Comparison.run_id == run_id, Assignment.created_at > since)
+        .where(Comparison.run_id == run_id, Comparison.origin.is_(None), Assignment.created_at > since)
     )
     return max(LEAST_SUPPLY, 2 * (active or 0) * (prefetch + 1))
 

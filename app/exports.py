@@ -1,121 +1,273 @@
-"""Labels out, row by row: whole, as best-of-4 records, or as chosen and rejected pairs."""
+"""Labels out, row by row in bounded memory: whole, or in the forms that others publish and read.
 
+The whole record is made from the tables; every other form is made from the whole record alone.
+"""
+
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, and_, select
 from sqlalchemy.orm import Session
 
 from app import answers
 from app.db import SessionFactory, session_scope
-from app.models import Assignment, Checkpoint, Comparison, Guideline, Label, Prompt, Sample
+from app.kinds import MOST_STRENGTH, Verdict
+from app.models import Account, Assignment, Checkpoint, CheckpointKind, Comparison, Guideline, Label, Prompt, Sample
+from app.orders import LabelFormat, LabelScope
 from app.usable import is_current, usable_labels
 
-CHUNK = 500
+Format = LabelFormat
+CHUNK = 1000
 """Labels held in memory at a time."""
+PUBLISHED_PAD = 50259
+"""Id that pads queries and responses in the published form."""
+SURE = 5
+"""Middle of the published nine-point scale."""
 
 Record = dict[str, Any]
+Encode = Callable[[str], list[int]]
+"""A prompt's token ids."""
+TEACHING: dict[LabelFormat, tuple[Verdict, ...]] = {
+    LabelFormat.JSONL: (),
+    LabelFormat.PARQUET: (),
+    LabelFormat.IDS: (Verdict.BEST, Verdict.TIE),
+}
+"""Verdicts that stand in a form, where they are not `best` alone; none: every label stands there."""
 
 
-class Format(StrEnum):
-    """What one line is."""
-
-    JSONL = "jsonl"
-    """A label with everything known about it, revisions and skips included."""
-    BEST_OF_4 = "best_of_4"
-    """A usable label: `prompt`, `samples` in the order shown, `best` as an index into them."""
-    PAIRS = "pairs"
-    """Three per usable label: `prompt`, `chosen`, `rejected`."""
-
-
-def lines(factory: SessionFactory, run_id: UUID, form: Format) -> Iterator[str]:
+def lines(factory: SessionFactory, run_id: UUID, form: LabelFormat) -> Iterator[str]:
     """JSON lines of a run's labels, oldest first, in a transaction that lasts as long as the reading."""
     with session_scope(factory) as session:
-        rows = session.execute(_query(run_id, form).execution_options(yield_per=CHUNK))
-        for chunk in rows.partitions():
-            for record in _records(session, chunk, form):
-                yield json.dumps(record, ensure_ascii=False) + "\n"
+        for record in records(session, run_id, form):
+            yield line(record)
 
 
-def _query(run_id: UUID, form: Format) -> Select[*tuple[Any, ...]]:
+def line(record: Record) -> str:
+    """As JSON."""
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def records(
+    session: Session,
+    run_id: UUID,
+    form: LabelFormat,
+    scope: LabelScope | None = None,
+    *,
+    encode: Encode | None = None,
+    lengths: tuple[int, int] = (0, 0),
+) -> Iterator[Record]:
+    """Records of one form, oldest label first; those that teach nobody stand in the whole forms alone.
+
+    Args:
+        encode: for the form of ids.
+        lengths: of queries and responses in it, in tokens.
+    """
+    for record in whole(session, run_id, scope or LabelScope(), verdicts=TEACHING.get(form, (Verdict.BEST,))):
+        match form:
+            case LabelFormat.BEST_OF_4:
+                texts = [sample["text"] for sample in record["samples"]]
+                yield {"prompt": record["prompt"], "samples": texts, "best": _best(record)}
+            case LabelFormat.PAIRS | LabelFormat.PAIRS_ONE:
+                yield from _pairs(record, one=form == LabelFormat.PAIRS_ONE)
+            case LabelFormat.SUMMARIES:
+                yield _summaries(record)
+            case LabelFormat.IDS:
+                assert encode is not None, "ids need a tokenizer"
+                yield from _ids(record, encode, lengths)
+            case _:
+                yield record
+
+
+def whole(session: Session, run_id: UUID, scope: LabelScope, *, verdicts: Sequence[Verdict] = ()) -> Iterator[Record]:
+    """Everything about each label.
+
+    Args:
+        verdicts: only labels that count and say this; none: all labels.
+    """
+    query = _query(run_id, scope, verdicts).execution_options(yield_per=CHUNK)
+    for chunk in session.execute(query).partitions():
+        samples = _samples(session, {sample_id for row in chunk for sample_id in row.shown})
+        said = answers.stored(session, {row.id for row in chunk})
+        for row in chunk:
+            yield _whole(row, [samples[sample_id] for sample_id in row.shown], said.get(row.id, {}))
+
+
+def _query(run_id: UUID, scope: LabelScope, verdicts: Sequence[Verdict]) -> Select[*tuple[Any, ...]]:
     query = (
-        select(Label, is_current().label("current"), Assignment.shown, Comparison, Prompt, Guideline.version)
+        select(
+            *(Label.id, Label.revision, Label.verdict, Label.chosen_sample_id, Label.reason, Label.strength),
+            *(Label.milliseconds, Label.created_at, Label.labeler_id, Label.imported, Label.surplus),
+            is_current().label("current"),
+            *(Assignment.shown, Assignment.created_at.label("shown_at")),
+            *(Comparison.id.label("comparison_id"), Comparison.purpose, Comparison.promotion, Comparison.origin),
+            Comparison.policy_id,
+            *(Prompt.id.label("prompt_id"), Prompt.text, Prompt.split, Prompt.reference, Prompt.info),
+            Guideline.version,
+        )
         .join(Assignment, Assignment.id == Label.assignment_id)
         .join(Comparison, Comparison.id == Label.comparison_id)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
+        .join(Account, Account.id == Label.labeler_id)
         .outerjoin(Guideline, Guideline.id == Label.guideline_id)
-        .where(Comparison.run_id == run_id)
+        .where(Comparison.run_id == run_id, *_conditions(scope))
         .order_by(Label.created_at, Label.id)
     )
-    if form == Format.JSONL:
+    if not (verdicts or scope.usable):
         return query
-    usable = usable_labels(run_id).with_only_columns(Label.id).subquery()
-    return query.where(Label.id.in_(select(usable.c.id)))
+    counted = usable_labels(run_id, verdicts or (Verdict.BEST,)).with_only_columns(Label.id).subquery()
+    return query.where(Label.id.in_(select(counted.c.id)))
 
 
-def _records(session: Session, rows: Sequence[Row[*tuple[Any, ...]]], form: Format) -> Iterable[Record]:
-    samples = _samples(session, {sample_id for row in rows for sample_id in row.shown})
-    said = answers.stored(session, {row.Label.id for row in rows}) if form == Format.JSONL else {}
-    for row in rows:
-        shown = [samples[sample_id] for sample_id in row.shown]
-        if form == Format.JSONL:
-            yield _whole(row, shown) | {"answers": said.get(row.Label.id, {})}
-        else:
-            yield from _chosen(row, [sample["text"] for sample in shown], form)
+def _conditions(scope: LabelScope) -> Iterator[Any]:
+    if scope.purposes is not None:
+        yield Comparison.purpose.in_(scope.purposes)
+    if scope.verdicts is not None:
+        yield Label.verdict.in_(scope.verdicts)
+    if scope.splits is not None:
+        yield Prompt.split.in_(scope.splits)
+    if scope.labelers is not None:
+        yield Label.labeler_id.in_(scope.labelers)
+    if scope.policies is not None:
+        yield Comparison.policy_id.in_(scope.policies)
+    if scope.since is not None:
+        yield Label.created_at >= scope.since
+    if scope.until is not None:
+        yield Label.created_at < scope.until
+    if scope.current:
+        yield is_current()
+    if scope.enabled:
+        yield Account.disabled_at.is_(None)
+    if scope.imported is not None:
+        yield and_(Label.imported.is_not(None) if scope.imported else Label.imported.is_(None))
 
 
 def _samples(session: Session, ids: set[UUID]) -> dict[UUID, Record]:
     query = (
-        select(Sample, Checkpoint.kind, Checkpoint.number)
+        select(
+            *(Sample.id, Sample.text, Sample.token_ids, Sample.kept_tokens, Sample.valid, Sample.rejected),
+            *(Sample.policy_id, Sample.temperature, Sample.seed),
+            *(Checkpoint.kind, Checkpoint.number, Checkpoint.digest, Checkpoint.report["policy"].as_string()),
+        )
         .join(Checkpoint, Checkpoint.id == Sample.policy_id)
         .where(Sample.id.in_(ids))
     )
     return {
-        sample.id: {
-            "id": str(sample.id),
-            "text": sample.text,
-            "policy": str(sample.policy_id),
-            "policy_kind": kind,
+        id_: {
+            "id": str(id_),
+            "text": text,
+            "token_ids": list(tokens[:kept]),
+            "policy": str(policy),
+            "policy_kind": kind.value,
             "policy_number": number,
-            "temperature": sample.temperature,
-            "seed": sample.seed,
+            "policy_name": name if kind == CheckpointKind.EXTERNAL else f"{kind.value} {number}",
+            "policy_digest": digest,
+            "temperature": temperature,
+            "seed": seed,
+            "sampled_tokens": len(tokens),
+            "valid": valid,
+            "rejected_before": rejected,
         }
-        for sample, kind, number in session.execute(query)
+        for id_, text, tokens, kept, valid, rejected, policy, temperature, seed, kind, number, digest, name in (
+            session.execute(query)
+        )
     }
 
 
-def _whole(row: Row[*tuple[Any, ...]], shown: list[Record]) -> Record:
-    label, comparison, prompt = row.Label, row.Comparison, row.Prompt
+def _whole(row: Row[*tuple[Any, ...]], shown: list[Record], said: dict[str, int | str]) -> Record:
     return {
-        "label": str(label.id),
-        "revision": label.revision,
+        "label": str(row.id),
+        "revision": row.revision,
         "current": row.current,
-        "verdict": label.verdict,
-        "choice": str(label.chosen_sample_id) if label.chosen_sample_id else None,
-        "reason": label.reason,
-        "strength": label.strength,
-        "milliseconds": label.milliseconds,
-        "created_at": label.created_at.isoformat(),
-        "labeler": str(label.labeler_id),
+        "surplus": row.surplus,
+        "verdict": row.verdict.value,
+        "choice": str(row.chosen_sample_id) if row.chosen_sample_id else None,
+        "reason": row.reason,
+        "strength": row.strength,
+        "answers": said,
+        "milliseconds": row.milliseconds,
+        "shown_at": row.shown_at.isoformat(),
+        "created_at": row.created_at.isoformat(),
+        "labeler": str(row.labeler_id),
         "guideline_version": row.version,
-        "comparison": str(comparison.id),
-        "purpose": comparison.purpose,
-        "serving_policy": str(comparison.policy_id),
-        "prompt_id": str(prompt.id),
-        "prompt": prompt.text,
-        "split": prompt.split,
+        "comparison": str(row.comparison_id),
+        "purpose": row.purpose.value,
+        "promotion": row.promotion,
+        "serving_policy": str(row.policy_id),
+        "prompt_id": str(row.prompt_id),
+        "prompt": row.text,
+        "split": row.split.value,
+        "reference": row.reference,
+        "prompt_info": row.info,
         "samples": shown,
+        "origin": row.origin,
+        "imported": row.imported,
     }
 
 
-def _chosen(row: Row[*tuple[Any, ...]], texts: list[str], form: Format) -> Iterator[Record]:
-    best = row.shown.index(row.Label.chosen_sample_id)
-    if form == Format.BEST_OF_4:
-        yield {"prompt": row.Prompt.text, "samples": texts, "best": best}
+def _best(record: Record) -> int:
+    return [sample["id"] for sample in record["samples"]].index(record["choice"])
+
+
+def _pairs(record: Record, *, one: bool) -> Iterator[Record]:
+    """Chosen and rejected: each rejected one, or one that a hash of the label picks."""
+    best, texts = _best(record), [sample["text"] for sample in record["samples"]]
+    rejected = [text for place, text in enumerate(texts) if place != best]
+    if one:
+        rejected = [rejected[int(hashlib.sha256(record["label"].encode()).hexdigest(), 16) % len(rejected)]]
+    extra = (record["imported"] or {}).get("extra", {})
+    for text in rejected:
+        yield {"prompt": record["prompt"], "chosen": texts[best], "rejected": text, **extra}
+
+
+def _summaries(record: Record) -> Record:
+    kept, info = record["imported"] or {}, record["prompt_info"] or {}
+    best, samples = _best(record), record["samples"]
+    notes = kept.get("notes") or [None] * len(samples)
+    text = {kept.get("where", "post"): record["prompt"]}
+    first, others = {"id": info.get("id", record["prompt_id"])}, ("title", "subreddit", "site")
+    known = {name: info[name] for name in others if name in info}
+    rest = {name: info[name] for name in sorted(info) if name != "id" and name not in others}
+    return {
+        "info": first | text | known | rest,
+        "summaries": [
+            {"text": sample["text"], "policy": sample["policy_name"], "note": note}
+            for sample, note in zip(samples, notes, strict=True)
+        ],
+        "choice": best,
+        "worker": kept.get("worker", record["labeler"]),
+        "batch": kept.get("batch", record["comparison"][:8] if kept else f"promotion{record['promotion']}"),
+        "split": kept.get("split", _published_split(record)),
+        "extra": kept.get("extra", _confidence(record["strength"], best)),
+    }
+
+
+def _published_split(record: Record) -> str:
+    """Where the published form has it: valid1 selects, valid2 reports."""
+    return {"train": "train", "valid": "valid1", "test": "valid2"}[record["split"]]
+
+
+def _confidence(strength: int | None, best: int) -> Record:
+    """A strength of a pair on the published scale: 1 is far better for the first, 9 for the second."""
+    if strength is None:
+        return {}
+    distance = min(strength, MOST_STRENGTH)
+    return {"confidence": SURE + distance if best == 1 else SURE - distance}
+
+
+def _ids(record: Record, encode: Encode, lengths: tuple[int, int]) -> Iterator[Record]:
+    kept = record["imported"] or {}
+    best = kept.get("best") if record["choice"] is None else _best(record)
+    if best is None:  # a tie of ours has no place in this form; a published record of identical samples has
         return
-    for place, text in enumerate(texts):
-        if place != best:
-            yield {"prompt": row.Prompt.text, "chosen": texts[best], "rejected": text}
+    found = kept.get("lengths") or {"query": lengths[0], "sample": lengths[1]}
+    query = kept.get("query") or encode(record["prompt"])[-found["query"] :]
+    samples = [_padded(sample["token_ids"], found["sample"]) for sample in record["samples"]]
+    named = {f"sample{place}": ids for place, ids in enumerate(samples)}
+    yield {"query": _padded(query, found["query"]), **named, "best": best, **kept.get("extra", {})}
+
+
+def _padded(ids: Sequence[int], length: int) -> list[int]:
+    return [*ids, *[PUBLISHED_PAD] * (length - len(ids))]

@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 from typing import Annotated
+from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.hparams import TaskHParams
 
@@ -77,3 +78,73 @@ class PromptOrder(Order):
     """Import the good rows where some are bad; otherwise one bad row stops all."""
     dry_run: bool = False
     """Read and count everything, import nothing."""
+
+
+class LabelOrder(Order):
+    """Labels in."""
+
+    source: Name
+    """Path, or `upload:...` as the upload was answered. What a record says shows in its keys."""
+    tokenizer: str | None = None
+    """Made the token ids of the file, if it holds ids: `gpt2` for the published ones; None: the run's own."""
+    prompt_set: Name | None = None
+    """Where their prompts go; None: into a set named after the file, so that PPO does not draw from them."""
+    keep_good: bool = False
+    dry_run: bool = False
+
+
+class LabelFormat(StrEnum):
+    """What one record of exported labels is."""
+
+    JSONL = "jsonl"
+    """A label with everything known about it, revisions and skips included."""
+    PARQUET = "parquet"
+    """The same as a Parquet file."""
+    BEST_OF_4 = "best_of_4"
+    """A usable label: `prompt`, `samples` in the order shown, `best` as an index into them."""
+    IDS = "ids"
+    """The same as token ids, one JSON array: the published form of lm-human-preferences."""
+    SUMMARIES = "summaries"
+    """The published form of summarize-from-feedback."""
+    PAIRS = "pairs"
+    """One per rejected sample of a usable label: `prompt`, `chosen`, `rejected`."""
+    PAIRS_ONE = "pairs_one"
+    """One per usable label, the rejected sample picked by a hash."""
+
+
+class LabelScope(Order):
+    """Which labels; without a condition all."""
+
+    purposes: tuple[str, ...] | None = None
+    verdicts: tuple[str, ...] | None = None
+    splits: tuple[str, ...] | None = None
+    """Of the prompts: train, valid, test."""
+    labelers: tuple[UUID, ...] | None = None
+    policies: tuple[UUID, ...] | None = None
+    """Checkpoints that were serving when the comparison was made."""
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    """Labels given before."""
+    current: bool = False
+    """Leave superseded revisions out."""
+    usable: bool = False
+    """Only labels that count: one per comparison, with a best sample."""
+    enabled: bool = False
+    """Leave out labelers whose account is disabled."""
+    imported: bool | None = None
+    """True: only imported ones; False: only those given here."""
+
+
+class ExportOrder(Order):
+    """Labels out."""
+
+    format: LabelFormat = LabelFormat.JSONL
+    scope: LabelScope = LabelScope()
+
+
+class ModelOrder(Order):
+    """A model out."""
+
+    checkpoint: UUID
+    to: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*://\S+$")] | None = None
+    """Where it is sent besides: `hf://user/name`, or any URL of fsspec; None: nowhere."""

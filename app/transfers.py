@@ -1,16 +1,17 @@
 """Ask for data to go in or out, as jobs; see how they go."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, jobs, uploads
-from app.errors import InvalidError
+from app import audit, jobs, runs, uploads
+from app.errors import InvalidError, NotFoundError
 from app.kinds import CARRIED, JobKind
-from app.models import Job, Run
-from app.orders import Like, Order, PromptOrder
+from app.models import Checkpoint, CheckpointKind, Job, Run
+from app.orders import ExportOrder, LabelFormat, LabelOrder, Like, ModelOrder, Order, PromptOrder
 
 LISTED = 50
 
@@ -23,6 +24,50 @@ def import_prompts(session: Session, order: PromptOrder, *, account_id: UUID | N
         session, account_id, "prompts.asked", prompt_set=order.prompt_set, source=order.source, job=str(job.id)
     )
     return job
+
+
+def import_labels(session: Session, run_id: UUID, order: LabelOrder, *, account_id: UUID | None) -> Job:
+    """Queue an import of labels into a run. Raises: NotFoundError without such a run."""
+    runs.get(session, run_id)
+    job = queue(session, JobKind.IMPORT_LABELS, order, run_id=run_id, account_id=account_id)
+    audit.record(session, account_id, "labels.asked", run_id=run_id, source=order.source, job=str(job.id))
+    return job
+
+
+def export_labels(session: Session, run_id: UUID, order: ExportOrder, *, account_id: UUID | None) -> Job:
+    """Queue an export of a run's labels; as token ids a trainer writes them, for it needs a tokenizer."""
+    runs.get(session, run_id)
+    kind = JobKind.EXPORT_IDS if order.format == LabelFormat.IDS else JobKind.EXPORT_LABELS
+    job = queue(session, kind, order, run_id=run_id, account_id=account_id)
+    audit.record(session, account_id, "labels.exported", run_id=run_id, format=order.format, job=str(job.id))
+    return job
+
+
+def export_model(session: Session, order: ModelOrder, *, account_id: UUID | None) -> Job:
+    """Queue an export of a checkpoint. Raises: NotFoundError without such a checkpoint."""
+    checkpoint = session.get(Checkpoint, order.checkpoint)
+    if checkpoint is None:
+        raise NotFoundError("There is no such checkpoint.")
+    job = queue(session, JobKind.EXPORT_MODEL, order, run_id=checkpoint.run_id, account_id=account_id)
+    detail = {"checkpoint": str(checkpoint.id), "to": order.to, "job": str(job.id)}
+    audit.record(session, account_id, "model.exported", run_id=checkpoint.run_id, **detail)
+    return job
+
+
+def folder_of(home: Path, job_id: UUID) -> Path:
+    """Where the files of an export lie."""
+    return home.expanduser() / "exports" / str(job_id)
+
+
+def file_of(session: Session, home: Path, job_id: UUID, name: str) -> Path:
+    """One file of an export that is done. Raises: NotFoundError if it has no such file."""
+    job = session.get(Job, job_id)
+    result = (job.result or {}) if job is not None else {}
+    files = [*result.get("files", []), *result.get("model_files", [])]
+    path = folder_of(home, job_id) / name
+    if not any(file["name"] == name for file in files) or not path.is_file():
+        raise NotFoundError("There is no such file: the job is not done, or its files were removed.")
+    return path
 
 
 def require_reachable(source: str) -> None:
@@ -53,6 +98,16 @@ def next_step(session: Session, run_id: UUID | None, kind: JobKind) -> int:
     session.execute(select(Run.id).where(Run.id == run_id).with_for_update(key_share=True))  # one at a time counts
     last = session.scalar(select(func.max(Job.step)).where(Job.run_id == run_id, Job.kind == kind))
     return 0 if last is None else last + 1
+
+
+def newest_checkpoint(session: Session, run_id: UUID, kind: CheckpointKind, number: int | None) -> UUID:
+    """A checkpoint of a run by its number, or the newest of its kind. Raises: NotFoundError."""
+    query = select(Checkpoint.id).where(Checkpoint.run_id == run_id, Checkpoint.kind == kind)
+    query = query.order_by(Checkpoint.number.desc()) if number is None else query.where(Checkpoint.number == number)
+    found = session.scalar(query.limit(1))
+    if found is None:
+        raise NotFoundError(f"The run has no {kind.replace('_', ' ')}{'' if number is None else f' {number}'}.")
+    return found
 
 
 def newest(session: Session, *, limit: int = LISTED) -> Sequence[Job]:

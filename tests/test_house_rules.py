@@ -27,6 +27,7 @@ APP_FLOORS = {
         "sequential",
         "hparams",
         "orders",
+        "copying",
         "kinds",
         "rules",
         "texts",
@@ -36,7 +37,17 @@ APP_FLOORS = {
     },
 }
 WORKER_FLOORS = {
-    4: {"tasks", "handlers", "control", "evaluation", "train_command", "finetune_command", "data_commands", "cli"},
+    4: {
+        "tasks",
+        "handlers",
+        "control",
+        "evaluation",
+        "train_command",
+        "finetune_command",
+        "data_commands",
+        "summaries",
+        "cli",
+    },
     3: {
         "data",
         "tracking",
@@ -64,6 +75,7 @@ SHARED = {
     "app.rules",
     "app.texts",
     "app.orders",
+    "app.copying",
 }
 """Of the app, what every floor of the workers may read: no database and no torch comes with it."""
 MIDDLE_FLOOR = 2

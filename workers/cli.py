@@ -12,7 +12,7 @@ from app import embedded
 from app.db import make_engine, make_session_factory
 from app.errors import UnavailableError
 from app.settings import Settings
-from workers import collection, data_commands, evaluation, finetune_command, train_command
+from workers import collection, data_commands, evaluation, finetune_command, summaries, train_command
 from workers.checkpoints import CheckpointStore
 from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
@@ -22,6 +22,9 @@ app = typer.Typer()
 app.command()(train_command.train)
 app.command("finetune")(finetune_command.command)
 app.command("import-prompts")(data_commands.import_prompts)
+app.command("import-labels")(data_commands.import_labels)
+app.command("export-labels")(data_commands.export_labels)
+app.command("export-model")(data_commands.export_model)
 
 
 @app.command()
@@ -99,6 +102,28 @@ def _sum(done: collection.Garbage, *, removed: bool) -> str:
         return "Every checkpoint file is still named by a run, a label or an evaluation: nothing to remove."
     freed = f"{count} checkpoints, {done.bytes / 2**20:.1f} MiB"
     return f"Removed: {freed}." if removed else f"In all {freed}. `prefloop gc --remove` removes them."
+
+
+@app.command("summaries")
+def summarise(
+    run: Annotated[UUID, typer.Option(help="Id of the run.")],
+    also: Annotated[list[UUID] | None, typer.Option(help="Another run whose policy takes part; repeatable.")] = None,
+    supervised: Annotated[Path | None, typer.Option(help="Folder of a model fine-tuned on references.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Test prompts with a reference, at most.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the sampling.")] = 1,
+) -> None:
+    """Compare lead-3, baselines and policies by ROUGE and copying; keeps and prints the table."""
+    settings = embedded.with_urls(Settings())
+    engine = make_engine(settings.need_database_url(), pool_size=2)
+    options = summaries.Options(run_id=run, also=tuple(also or ()), supervised=supervised, samples=samples, seed=seed)
+    try:
+        workshop = Workshop(settings.home.expanduser(), threads=settings.trainer_threads)
+        rows = summaries.table(make_session_factory(engine), workshop, options, said=print)
+    finally:
+        engine.dispose()
+    for row in rows:
+        figures = (f"{name} {value:.3g}" for name, value in row.items() if isinstance(value, float))
+        print(f"{row['writer']}: {', '.join(figures)}")
 
 
 def _name_of(asked: str, folder: Path) -> str:

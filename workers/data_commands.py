@@ -1,5 +1,6 @@
 """Commands that bring data in and out: the same jobs as the site's, done at once and in this process."""
 
+import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,22 +10,25 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from app import embedded, transfers
+from app import embedded, runs, transfers
 from app.db import SessionFactory, make_engine, make_session_factory, session_scope
 from app.errors import DomainError, InvalidError
 from app.hparams import parse_changes, planned
-from app.models import Job
-from app.orders import Cut, Like, PromptOrder, RowFormat
+from app.models import CheckpointKind, Job
+from app.orders import Cut, ExportOrder, LabelFormat, LabelOrder, LabelScope, Like, ModelOrder, PromptOrder, RowFormat
 from app.settings import Settings
 from workers import fencing
 from workers.heartbeat import heartbeat
+from workers.label_source import remapper
 from workers.models import ensure_base_model
-from workers.nets.tokenizer import load_tokenizer
+from workers.nets.tokenizer import load_tokenizer, token_ids
 from workers.queries import cutter
-from workers.transfers import Errand, prompts_in
+from workers.transfers import Errand, labels_in, labels_out, models_out, prompts_in
+from workers.workshop import Workshop
 
 
 def import_prompts(
@@ -70,6 +74,84 @@ def import_prompts(
         task = None if order.cut is None else cutter(_tokenizer(order.cut, settings), order.cut.task)
         done = carry(factory, settings, job.id, lambda errand: prompts_in.import_prompts(errand, task))
     print(*_said(order, done), sep="\n")
+
+
+def import_labels(
+    source: Annotated[Path, typer.Argument(help="JSON, JSON lines, CSV or Parquet; its keys say which form it has.")],
+    run: Annotated[UUID, typer.Option(help="Id of the run that learns from them.")],
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Made the token ids of the file: gpt2 for the published; default: the run's.")
+    ] = None,
+    prompt_set: Annotated[
+        str | None, typer.Option("--set", help="For their prompts; default: a set of their own.")
+    ] = None,
+    keep_good: Annotated[bool, typer.Option("--keep-good", help="Leave bad records out instead of stopping.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only read and count.")] = False,
+) -> None:
+    """Add labels of a file to a run."""
+    settings = embedded.with_urls(Settings())
+    order = LabelOrder(
+        source=_absolute(str(source)), tokenizer=tokenizer, prompt_set=prompt_set, keep_good=keep_good, dry_run=dry_run
+    )
+    with _factory(settings) as factory:
+        with session_scope(factory) as session:
+            base_model = runs.get(session, run).base_model
+        texts = remapper(base_model, tokenizer, settings.home.expanduser())
+        with session_scope(factory) as session:
+            job = transfers.import_labels(session, run, order, account_id=None)
+        done = carry(factory, settings, job.id, lambda errand: labels_in.import_labels(errand, texts))
+    tally = labels_in.Tally.model_validate({name: value for name, value in done.items() if name != "dry_run"})
+    print(*tally.faults, str(tally), sep="\n")
+
+
+def export_labels(
+    out: Annotated[Path, typer.Argument(help="Folder for the files and their manifest.")],
+    run: Annotated[UUID, typer.Option(help="Id of the run.")],
+    form: Annotated[LabelFormat, typer.Option("--format", help="What a record is.")] = LabelFormat.JSONL,
+    scope: Annotated[str, typer.Option(help='Which labels, as JSON, such as {"splits": ["train"]}.')] = "{}",
+) -> None:
+    """Write a run's labels into files."""
+    settings = embedded.with_urls(Settings())
+    try:
+        order = ExportOrder(format=form, scope=LabelScope.model_validate_json(scope))
+    except ValidationError as error:
+        raise InvalidError("; ".join(f"--scope: {one['loc']}: {one['msg']}" for one in error.errors())) from error
+    with _factory(settings) as factory:
+        encode = _encoder(factory, run, settings) if form == LabelFormat.IDS else None
+        with session_scope(factory) as session:
+            job = transfers.export_labels(session, run, order, account_id=None)
+        done = carry(factory, settings, job.id, lambda errand: labels_out.export_labels(errand, encode))
+    out.mkdir(parents=True, exist_ok=True)
+    for file in done["files"]:
+        shutil.move(transfers.folder_of(settings.home, job.id) / file["name"], out / file["name"])
+    print(f"{done['records']} records in {out / done['files'][0]['name']}")
+
+
+def export_model(
+    out: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    run: Annotated[UUID, typer.Option(help="Id of the run.")],
+    kind: Annotated[CheckpointKind, typer.Option(help="policy, reward_model or reference.")] = CheckpointKind.POLICY,
+    number: Annotated[int | None, typer.Option(help="Of the checkpoint; default: the newest.")] = None,
+    to: Annotated[str | None, typer.Option(help="Push it: hf://user/name, s3://..., any URL of fsspec.")] = None,
+) -> None:
+    """Write a policy or reward model as a Hugging Face folder with a card."""
+    settings = embedded.with_urls(Settings())
+    with _factory(settings) as factory:
+        with session_scope(factory) as session:
+            order = ModelOrder(checkpoint=transfers.newest_checkpoint(session, run, kind, number), to=to)
+            job = transfers.export_model(session, order, account_id=None)
+        workshop = Workshop(settings.home.expanduser(), threads=settings.trainer_threads)
+        done = carry(factory, settings, job.id, lambda errand: models_out.export_model(errand, workshop))
+    shutil.copytree(done["folder"], out)
+    shutil.rmtree(done["folder"])
+    print(f"{out}" + (f", and {done['pushed']}" if done["pushed"] else ""))
+
+
+def _encoder(factory: SessionFactory, run: UUID, settings: Settings) -> Callable[[str], list[int]]:
+    with session_scope(factory) as session:
+        base_model = runs.get(session, run).base_model
+    tokenizer = load_tokenizer(ensure_base_model(base_model, settings.home.expanduser()))
+    return lambda text: token_ids(tokenizer, text)
 
 
 def carry(factory: SessionFactory, settings: Settings, job_id: UUID, do: Callable[[Errand], None]) -> dict[str, Any]:

@@ -56,6 +56,9 @@ class Evidence:
     """Validation comparisons of the serving policy: hits are those it won against the reference."""
     choices: Tally
     """Labels that the newest reward model scored before they came: hits are choices in its upper half."""
+    novel: tuple[float, float] | None = None
+    """Shares of sentences that do not stand in their source: the most that the serving policy's may be, by its 95 %
+    interval, and the reference's. None where nothing is summarised, or the reference serves."""
 
 
 def alarms(evidence: Evidence, bounds: AndonHParams) -> list[str]:
@@ -147,6 +150,19 @@ def invalid_samples(evidence: Evidence, bounds: AndonHParams) -> str | None:
     return f"Only {valid} of the last {episodes} samples end in time; at the start {then:.0%} did."
 
 
+def copied_sentences(evidence: Evidence, bounds: AndonHParams) -> str | None:
+    """(f) The policy has become a copier."""
+    if bounds.novel_share is None or evidence.novel is None:
+        return None
+    most, then = evidence.novel
+    if most >= bounds.novel_share * then:
+        return None
+    return (
+        f"The policy copies: at most {most:.0%} of its sentences do not stand in their source, of the reference's "
+        f"{then:.0%}. Tell labelers what they should think of copying, and look at a few summaries."
+    )
+
+
 Detector = Callable[[Evidence, AndonHParams], str | None]
 DETECTORS: dict[str, Detector] = {
     "falling scores": falling_scores,
@@ -155,6 +171,7 @@ DETECTORS: dict[str, Detector] = {
     "KL outside its band": outside_band,
     "collapsed entropy": collapsed_entropy,
     "invalid samples": invalid_samples,
+    "copied sentences": copied_sentences,
 }
 
 

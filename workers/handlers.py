@@ -9,20 +9,21 @@ from collections.abc import Callable
 import structlog
 
 from app.kinds import JobKind
-from app.orders import PromptOrder
+from app.orders import LabelOrder, PromptOrder
 from workers import fencing, ppo_job
 from workers.data import contests as contest_data
 from workers.data import policy as policy_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
+from workers.label_source import remapper
 from workers.models import ensure_base_model
-from workers.nets.tokenizer import load_tokenizer
+from workers.nets.tokenizer import load_tokenizer, token_ids
 from workers.plans import Judgement, PPOPlan
 from workers.queries import cutter
 from workers.rlhf.guards import GuardError
 from workers.training_state import LostStateError
-from workers.transfers import Errand, prompts_in
+from workers.transfers import Errand, labels_in, labels_out, models_out, prompts_in
 from workers.work import Work
 
 KEPT_STATES = 2
@@ -145,6 +146,28 @@ def cut_prompts(work: Work) -> None:
     prompts_in.import_prompts(errand_of(work), cutter(tokenizer, order.cut.task), seconds=CARRY_SECONDS)
 
 
+def import_labels(work: Work) -> None:
+    """Import labels in the tokens of the run's base model."""
+    order = LabelOrder.model_validate(work.claim.args["order"])
+    with work.transaction() as session:
+        name, _ = reference_data.asked(session, work.claim)
+    home = work.workshop.home
+    labels_in.import_labels(errand_of(work), remapper(name, order.tokenizer, home), seconds=CARRY_SECONDS)
+
+
+def export_ids(work: Work) -> None:
+    """Export labels as token ids of the run's base model."""
+    with work.transaction() as session:
+        name, _ = reference_data.asked(session, work.claim)
+    tokenizer = load_tokenizer(ensure_base_model(name, work.workshop.home))
+    labels_out.export_labels(errand_of(work), lambda text: token_ids(tokenizer, text))
+
+
+def export_model(work: Work) -> None:
+    """Write a policy or reward model as a Hugging Face folder, and push it where that was asked."""
+    models_out.export_model(errand_of(work), work.workshop)
+
+
 def errand_of(work: Work) -> Errand:
     """The same job, for a handler that carries data."""
     return Errand(claim=work.claim, factory=work.factory, home=work.workshop.home, should_stop=work.should_stop)
@@ -160,6 +183,9 @@ HANDLERS: dict[JobKind, Callable[[Work], None]] = {
     JobKind.TRAIN_REWARD: train_reward,
     JobKind.TRAIN_POLICY: train_policy,
     JobKind.CUT_PROMPTS: cut_prompts,
+    JobKind.IMPORT_LABELS: import_labels,
+    JobKind.EXPORT_IDS: export_ids,
+    JobKind.EXPORT_MODEL: export_model,
 }
 
 

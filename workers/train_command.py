@@ -21,6 +21,7 @@ from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
 from workers.nets.tokenizer import load_tokenizer
 from workers.offline.journal import NAME
+from workers.offline.labels import read_file_of_labels
 from workers.offline.progress import Bars
 from workers.offline.start import Setup
 from workers.offline.start import train as run_experiment
@@ -63,6 +64,12 @@ def train(
     cut: Annotated[
         bool, typer.Option("--cut", help="Cut prompts out of longer texts, by the task's query_start and query_end.")
     ] = False,
+    labels_file: Annotated[
+        Path | None, typer.Option(help="Labels to start from, in any of the forms of import-labels.")
+    ] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Made the token ids of --labels-file: gpt2 for the published ones.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of everything random; default: 0.")] = None,
     samples: Annotated[int, typer.Option(min=2, help="Of each policy in the last comparison.")] = 512,
 ) -> None:
@@ -73,7 +80,9 @@ def train(
     settings, bars = Settings(), Bars(Console(stderr=True))
     warn_through(bars.said)
     folder, models = out.expanduser().absolute(), settings.home.expanduser()
-    asked = change or any(one is not None for one in (model, preset, judge, labels, episodes, noise, prompts, seed))
+    asked = change or any(
+        one is not None for one in (model, preset, judge, labels, episodes, noise, prompts, labels_file, seed)
+    )
     with _ended_in_a_sentence(out, folder), bars.progress:
         setup = None
         if asked:
@@ -87,6 +96,7 @@ def train(
                 labeler=judge or DEFAULT_JUDGE,
                 noise=noise or 0.0,
                 base_model=base,
+                labels=read_file_of_labels(labels_file, base, tokenizer, models, hparams) if labels_file else (),
             )
         threads = settings.trainer_threads
         pages = run_experiment(folder, setup, models=models, samples=samples, told=bars, threads=threads)

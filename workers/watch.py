@@ -50,6 +50,7 @@ def gather(session: Session, run: Run, hparams: RunHParams) -> Evidence:
         kl_target=hparams.ppo.kl_target,
         blind=Tally(hits=blind.won, misses=blind.lost, attempt=blind.attempt),
         choices=Tally(hits=chosen.hits, misses=chosen.misses, attempt=number),
+        novel=reports.novel_sentences(session, run, since) if hparams.task.summary else None,
     )
 
 

@@ -50,5 +50,8 @@ class AndonHParams(HParams):
     """Smallest entropy as a share of that of the first updates."""
     valid_share: Fraction | None = 0.25
     """Smallest share of samples that end in time, as a share of that of the first updates, beyond chance."""
+    novel_share: Fraction | None = 0.25
+    """Summaries alone: smallest share of the policy's sentences that do not stand in their source, as a share of the
+    reference's, beyond chance."""
     band_updates: Positive = 5
     """Updates over which KL, entropy and valid samples are averaged, and how many are the first."""

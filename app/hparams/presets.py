@@ -22,6 +22,7 @@ TLDR = TaskHParams(
     response_tokens=75,
     terminator="\n",
     min_terminator_index=55,
+    summary=True,
 )
 CNNDM = TLDR.model_copy(
     update={"question": "Which summary of the article is the best?", "prefix": "Article:\n\n", "temperature": 0.5}

@@ -40,6 +40,8 @@ class TaskHParams(HParams):
     """Replaces the reward model's score where no terminator was found."""
     max_sampling_rounds: Positive = 16
     """Rejection sampling gives a prompt up after this many rounds of `samples_per_comparison` samples."""
+    summary: bool = False
+    """The response retells the prompt: how much it copies is measured, and a copier stops the line."""
     samples_per_comparison: Annotated[int, Field(ge=2, le=9)] = 4
     """People pick the best of so many; 2 asks for pairs. Nine at most: each has a number key."""
 

@@ -18,6 +18,8 @@ class CheckpointKind(StrEnum):
     """The base model, where the policy starts and the KL penalty pulls to."""
     POLICY = "policy"
     """A published policy."""
+    EXTERNAL = "external"
+    """A policy of elsewhere whose samples were imported with their labels; it has no files here."""
     REWARD_MODEL = "reward_model"
     TRAINING_STATE = "training_state"
     """Policy, value head, optimizer, KL coefficient, random state: what PPO resumes from."""

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
@@ -65,6 +66,8 @@ class Comparison(Keyed, Dated, Base):
     """Leases that run; who changes an assignment's state keeps this in step, with the comparison locked."""
     repeat_of_id: Mapped[UUID | None] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"), index=True)
     """The comparison that this one shows to the same labeler again."""
+    origin: Mapped[dict[str, Any] | None]
+    """File, its sha256 and the job that imported it with its labels; None: it was made here."""
 
 
 class ComparisonSample(Base):

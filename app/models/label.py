@@ -1,5 +1,6 @@
 """Labels: what people answered. Written once, never changed."""
 
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
@@ -38,6 +39,8 @@ class Label(Keyed, Dated, Base):
     surplus: Mapped[bool] = mapped_column(default=False)
     """It came when no further answer was wanted: kept, but neither counted nor trained on unless a run asks for it."""
     guideline_id: Mapped[UUID | None] = mapped_column(ForeignKey("guideline.id", ondelete="RESTRICT"))
+    imported: Mapped[dict[str, Any] | None]
+    """Of an imported label: its record in the file, who gave it, and what else stood there; None: given here."""
 
 
 class LabelAnswer(Base):

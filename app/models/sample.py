@@ -41,7 +41,8 @@ class Sample(Keyed, Dated, Base):
     """How many of the ids the text holds."""
     valid: Mapped[bool]
     """A terminator was found in time."""
-    temperature: Mapped[float]
+    temperature: Mapped[float | None]
+    """None: it was written elsewhere, and imported."""
     seed: Mapped[int] = mapped_column(BigInteger)
     """Seed of the batch's generator; with the job's prompts it makes the same samples again."""
     rejected: Mapped[int] = mapped_column(default=0)

@@ -20,6 +20,7 @@ from app.reports.run_report import Pull, ReportedSample, RunReport, run_report
 from app.reports.series import Point, Series, labels_over_time, last_steps, metric_names, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
 from app.reports.status import Status, run_status
+from app.reports.summaries import Audited, SummaryTable, audit, novel_sentences, summary_table
 from app.reports.summary import (
     AndonReport,
     CheckpointRef,
@@ -36,6 +37,7 @@ __all__ = [
     "ROLLED_BACK",
     "Accuracy",
     "AndonReport",
+    "Audited",
     "CheckpointRef",
     "CheckpointReport",
     "ContestResult",
@@ -59,7 +61,9 @@ __all__ = [
     "ShowcasePrompt",
     "ShowcaseText",
     "Status",
+    "SummaryTable",
     "attempt",
+    "audit",
     "blind_wins",
     "checkpoints",
     "choices",
@@ -74,6 +78,7 @@ __all__ = [
     "lineage",
     "metric_names",
     "metrics",
+    "novel_sentences",
     "oldest_minutes",
     "open_blind",
     "origins",
@@ -82,5 +87,6 @@ __all__ = [
     "run_status",
     "run_summary",
     "showcase",
+    "summary_table",
     "update_figures",
 ]

@@ -1,14 +1,16 @@
 """The API of data: uploads, imports, exports, and the files they leave."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from app import prompts, transfers, uploads
 from app.errors import InvalidError
-from app.orders import PromptOrder
+from app.orders import ExportOrder, LabelOrder, ModelOrder, PromptOrder
 from app.web.deps import ResearcherDep, SessionDep, SettingsDep
 from app.web.schemas import JobRef
 
@@ -56,3 +58,28 @@ def import_prompts(order: PromptOrder, me: ResearcherDep, session: SessionDep) -
     """Import prompts as a job: `GET /jobs/{job}` tells how far it is and what it did."""
     transfers.require_reachable(order.source)
     return JobRef(job=transfers.import_prompts(session, order, account_id=me.id).id)
+
+
+@router.post("/runs/{run_id}/labels/imports", status_code=202)
+def import_labels(run_id: UUID, order: LabelOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
+    """Import labels into a run as a job; its reward model learns from them as from those given here."""
+    transfers.require_reachable(order.source)
+    return JobRef(job=transfers.import_labels(session, run_id, order, account_id=me.id).id)
+
+
+@router.post("/runs/{run_id}/labels/exports", status_code=202)
+def export_labels(run_id: UUID, order: ExportOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
+    """Export a run's labels as a job; its result names the files, a manifest with their sha256 among them."""
+    return JobRef(job=transfers.export_labels(session, run_id, order, account_id=me.id).id)
+
+
+@router.post("/models/exports", status_code=202)
+def export_model(order: ModelOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
+    """Write a policy or reward model as a Hugging Face folder with its card, and push it if `to` says where."""
+    return JobRef(job=transfers.export_model(session, order, account_id=me.id).id)
+
+
+@router.get("/jobs/{job_id}/files/{name:path}", response_class=FileResponse)
+def job_file(job_id: UUID, name: str, _: ResearcherDep, session: SessionDep, settings: SettingsDep) -> FileResponse:
+    """One file of an export."""
+    return FileResponse(transfers.file_of(session, settings.home, job_id, name), filename=name)

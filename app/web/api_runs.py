@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from app import exports, reports, runs
+from app.errors import InvalidError
 from app.hparams import PRESETS, planned, settings_of
 from app.models import Run
 from app.web.deps import AccountDep, ResearcherDep, SessionDep, SessionFactoryDep
@@ -126,8 +127,10 @@ def export_labels(
     factory: SessionFactoryDep,
     format: exports.Format = exports.Format.JSONL,  # noqa: A002
 ) -> StreamingResponse:
-    """The run's labels as JSON lines; see `Format`."""
+    """The run's labels as JSON lines; see `LabelFormat`. Files, with conditions, are exports: `POST .../exports`."""
     runs.get(session, run_id)
+    if format in (exports.Format.PARQUET, exports.Format.IDS):
+        raise InvalidError(f"The form {format} is a file: ask for it with POST /api/v1/runs/{run_id}/labels/exports.")
     headers = {"Content-Disposition": f'attachment; filename="labels-{format}.jsonl"'}
     return StreamingResponse(exports.lines(factory, run_id, format), media_type="application/x-ndjson", headers=headers)
 

@@ -46,6 +46,8 @@ CURVES = (
     "reward/calibration_error_heldout",
     "reward/calibration_error_valid",
     "time/episodes_per_second",
+    "copying/novel_sentences",
+    "copying/openings",
 )
 """Metrics the page draws; it draws `labels/usable` too, which is counted from the labels themselves."""
 LISTED = (CheckpointKind.REFERENCE, CheckpointKind.POLICY, CheckpointKind.REWARD_MODEL)
@@ -93,7 +95,15 @@ def run_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLRespons
     """The page; everything that changes on it comes from the routes below."""
     run = runs.get(session, run_id)
     version = importlib.metadata.version("plotly")
-    return pages.render(request, "run.html", run=run, hparams=runs.hparams_of(run), plotly_version=version)
+    return pages.render(
+        request,
+        "run.html",
+        run=run,
+        hparams=runs.hparams_of(run),
+        plotly_version=version,
+        table=reports.summary_table(session, run_id),
+        audited=reports.audit(session, run_id),
+    )
 
 
 @researchers.get("/runs/{run_id}/status.json")

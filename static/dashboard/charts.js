@@ -29,6 +29,10 @@ const CHARTS = [
   { id: "clipfrac", title: "Clipped ratios", unit: "% of tokens", x: "episodes", scale: PERCENT, digits: 1, curves: [["ppo/policy/clipfrac", "share"]], zero: true },
   { id: "explained", title: "Explained variance of values", unit: "share", x: "episodes", digits: 2, curves: [["ppo/val/var_explained", "share"]] },
   { id: "speed", title: "Speed", unit: "episodes/s", x: "episodes", digits: 2, curves: [["time/episodes_per_second", "speed"]], zero: true },
+  {
+    id: "copying", title: "Copying", unit: "%", x: "episodes", scale: PERCENT, digits: 0, summary: true, range: [0, 100],
+    curves: [["copying/novel_sentences", "sentences of its own"], ["copying/openings", "openings copied"]],
+  },
 ];
 
 const X_TITLES = { labels: "usable labels", episodes: "episodes", kl: "KL from the reference, nats per sample" };
@@ -39,7 +43,7 @@ const TIME_UNITS = [["minutes", 60], ["hours", 3600], ["days", 86400]];
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
 export class Charts {
-  /** @param {object} options klTarget: number or null; start and now: ms */
+  /** @param {object} options klTarget: number or null; summary: whether the run summarises; start and now: ms */
   constructor(place, options) {
     this.options = options;
     const hours = (options.now - options.start) / 3600000; // chosen once: another unit would move a zoomed axis
@@ -54,7 +58,8 @@ export class Charts {
     this.timer = null;
     this.last = 0;
     const watcher = new IntersectionObserver((entries) => this._seen(entries), { rootMargin: "200px" });
-    for (const chart of CHARTS) {
+    this.charts = CHARTS.filter((one) => !one.summary || options.summary);
+    for (const chart of this.charts) {
       const value = el("output", { class: "chart-value" });
       const key = chart.curves.length > 1 ? el("p", { class: "key muted" }, ...chart.curves.map(([, label], index) => el("span", { class: `key-${index + 1}` }, label))) : null;
       const plot = el("div", { class: "plot", id: `plot-${chart.id}`, role: "img", "aria-label": `${chart.title}, ${chart.unit}` });
@@ -145,7 +150,7 @@ export class Charts {
   }
 
   _touch(name) {
-    for (const chart of CHARTS) {
+    for (const chart of this.charts) {
       if (chart.curves.some(([known]) => known === name)) this.dirty.add(chart.id);
     }
     this._schedule();

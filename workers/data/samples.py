@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from app import comparisons, prompts, runs, usable
 from app.hparams import CollectionHParams
 from app.models import (
+    Checkpoint,
     Comparison,
     ComparisonSample,
     ComparisonState,
@@ -22,7 +23,8 @@ from app.models import (
     SampleScore,
     Split,
 )
-from workers import fencing
+from app.reports.summaries import figures, measured
+from workers import fencing, tracking
 from workers.data.common import job_seed, policy_files, reward_files
 from workers.fencing import Claim
 from workers.plans import Judgement, PromptText, RewardFiles, SamplePlan, ScorePlan, StoredSample
@@ -110,7 +112,20 @@ def record_samples(
         )
         if plan.reward is not None:
             record_scores(session, plan.reward, dict(zip((r.id for r in rows), scores[one.prompt], strict=True)))
+    if plan.task.summary:
+        _record_copying(session, run, plan.policy.checkpoint_id)
     fencing.finish(session, claim, {"comparisons": len(sampled), "unfinished": len(plan.prompts) - len(sampled)})
+
+
+def _record_copying(session: Session, run: Run, policy_id: UUID) -> None:
+    """How much the policy that wrote just now copies, at the number of its episodes: 0 for the reference."""
+    policy = session.get_one(Checkpoint, policy_id)
+    found = figures(measured(session, run.id, policy_id))
+    stats = {
+        name: value if low is None or high is None else tracking.Estimate(value=value, low=low, high=high)
+        for name, (value, low, high) in found.items()
+    }
+    tracking.record(session, run.id, policy.episodes, stats)
 
 
 def showcase_plan(session: Session, claim: Claim) -> SamplePlan:

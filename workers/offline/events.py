@@ -78,6 +78,21 @@ class Labeled(Event):
     """Index of the sample picked, for the verdict `best`."""
 
 
+class Given(Event):
+    """One answer of elsewhere, with its question."""
+
+    question: Compared
+    verdict: Verdict
+    best: int | None
+
+
+class Brought(Event):
+    """Labels of a file; they are numbered as those given here are."""
+
+    kind: Literal["brought"] = "brought"
+    given: tuple[Given, ...]
+
+
 class Scored(Event):
     """Open comparisons were scored by a newer reward model."""
 
@@ -180,5 +195,5 @@ class Final(Event):
 
 Decided = Imported | Sampled | Labeled | Scored | Rewarded | Trained | Lost | Promoted | Held | Shown | Finished
 Measured = Judged | Optimum | Final
-AnyEvent = Began | Decided | Measured
+AnyEvent = Began | Brought | Decided | Measured
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="kind")])

@@ -166,6 +166,13 @@ class Ledger:
         self.labels[event.comparison] = event
 
     @_apply.register
+    def _(self, event: events.Brought) -> None:
+        for one in event.given:
+            number = len(self.comparisons)
+            self.comparisons.append(one.question)
+            self.labels[number] = Labeled(comparison=number, verdict=one.verdict, best=one.best)
+
+    @_apply.register
     def _(self, event: events.Scored) -> None:
         self.scored |= dict.fromkeys(event.scores, event.reward_model)
 

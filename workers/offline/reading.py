@@ -49,6 +49,16 @@ def _(event: events.Sampled, ledger: Ledger) -> str | None:
 
 
 @contradiction.register
+def _(event: events.Brought, ledger: Ledger) -> str | None:
+    if ledger.comparisons:
+        return "labels are brought before anything is sampled"
+    for number, one in enumerate(event.given):
+        if one.best is not None and not 0 <= one.best < len(one.question.samples):
+            return f"`best` of the brought label {number} is {one.best}"
+    return None
+
+
+@contradiction.register
 def _(event: events.Labeled, ledger: Ledger) -> str | None:
     if not 0 <= event.comparison < len(ledger.comparisons):
         return f"there is no comparison {event.comparison} yet"

@@ -8,7 +8,7 @@ from app.errors import ConflictError, InvalidError
 from app.hparams import RunHParams
 from app.rules import highest
 from workers.judges import load_judge
-from workers.offline import prompts
+from workers.offline import events, prompts
 from workers.offline.events import AnyEvent, Began
 from workers.offline.experiment import Experiment, Told
 from workers.offline.journal import NAME, Journal
@@ -32,6 +32,8 @@ class Setup:
     """Name of a judge."""
     noise: float
     prompts: Sequence[str]
+    labels: Sequence[events.Given] = ()
+    """Answers of elsewhere that the experiment starts with."""
 
     @property
     def event(self) -> Began:
@@ -84,8 +86,12 @@ def _begin(folder: Path, journal: Journal, ledger: Ledger, setup: Setup | None, 
     load_judge(setup.labeler)
     workshop.prepare(setup.base_model, setup.hparams.task)
     prompts.keep(folder, setup.prompts)
-    journal.append([setup.event])
-    ledger.apply(setup.event)
+    begun: list[AnyEvent] = [setup.event]
+    if setup.labels:
+        begun.append(events.Brought(given=tuple(setup.labels)))
+    journal.append(begun)
+    for event in begun:
+        ledger.apply(event)
 
 
 def _require_same(folder: Path, ledger: Ledger, setup: Setup) -> None:

@@ -7,10 +7,13 @@ which the caller then brings.
 from collections.abc import Callable
 
 from app.kinds import JobKind
-from workers.transfers import prompts_in
+from workers.transfers import labels_out, prompts_in
 from workers.transfers.errand import Errand
 
 __all__ = ["HANDLERS", "Errand"]
 
-HANDLERS: dict[JobKind, Callable[[Errand], None]] = {JobKind.IMPORT_PROMPTS: prompts_in.import_prompts}
+HANDLERS: dict[JobKind, Callable[[Errand], None]] = {
+    JobKind.IMPORT_PROMPTS: prompts_in.import_prompts,
+    JobKind.EXPORT_LABELS: labels_out.export_labels,
+}
 """Jobs of the control queue."""

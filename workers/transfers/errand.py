@@ -1,5 +1,6 @@
 """What a job that carries data works with."""
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Errand:
         """Write down how far the job is. Raises: LostJobError if another worker has it."""
         fencing.note(session, self.claim, progress)
         self.told(progress)
+
+    def deadline(self, seconds: float | None) -> Callable[[], bool]:
+        """Tells whether so many seconds have passed since now; None: never."""
+        until = None if seconds is None else time.monotonic() + seconds
+        return lambda: until is not None and time.monotonic() > until
 
     def place(self, source: str) -> str:
         """Where a source lies: an upload's file, else what was given: an absolute path or a hub id.

@@ -3,7 +3,6 @@
 Killed at any row, it goes on behind the last row that was committed. Without `keep_good` one bad row imports nothing.
 """
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -64,7 +63,7 @@ def import_prompts(errand: Errand, cut: Cutter | None = None, *, seconds: float 
         _refuse_bad(tally, order)
     if order.dry_run:
         _count(errand, order, source, tally, cut)
-    elif not _import(errand, order, source, tally, cut, until=None if seconds is None else time.monotonic() + seconds):
+    elif not _import(errand, order, source, tally, cut, errand.deadline(seconds)):
         return
     with errand.transaction() as session:
         fencing.finish(session, errand.claim, tally.model_dump() | {"dry_run": order.dry_run})
@@ -99,11 +98,11 @@ def _refuse_bad(tally: Tally, order: PromptOrder) -> None:
 
 
 def _import(
-    errand: Errand, order: PromptOrder, source: PromptSource, tally: Tally, cut: Cutter | None, *, until: float | None
+    errand: Errand, order: PromptOrder, source: PromptSource, tally: Tally, cut: Cutter | None, late: Callable[[], bool]
 ) -> bool:
     """False if it left before the end."""
     for chunk in _chunks(_behind(source, tally.done)):
-        if errand.should_stop() or (until is not None and time.monotonic() > until):
+        if errand.should_stop() or late():
             with errand.transaction() as session:
                 fencing.give_back(session, errand.claim)
             return False
