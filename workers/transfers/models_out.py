@@ -15,11 +15,11 @@ from app.orders import ModelOrder
 from app.reports.card import Card, card
 from workers import fencing
 from workers.data.common import policy_files
-from workers.model_card import render
 from workers.plans import PolicyFiles, RewardFiles
 from workers.reward_folder import write_reward_model
 from workers.transfers.errand import Errand
 from workers.transfers.labels_out import described
+from workers.transfers.model_card import render
 from workers.workshop import Workshop
 
 HUB = "hf://"
