@@ -117,8 +117,8 @@ def _plan(files: PolicyFiles, task: TaskHParams, sources: Sequence[Source], seed
 
 def _cut(text: str, tokenizer: Any, task: TaskHParams) -> str:
     """As long as a sample may be: the baseline must not win by its length."""
-    kept: str = tokenizer.decode(token_ids(tokenizer, text)[: task.response_tokens])
-    return kept
+    ids = token_ids(tokenizer, text)
+    return text if len(ids) <= task.response_tokens else str(tokenizer.decode(ids[: task.response_tokens]))
 
 
 def _row(writer: str, sources: Sequence[Source], summaries: Sequence[str]) -> dict[str, Any]:
