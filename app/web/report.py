@@ -24,7 +24,16 @@ def report_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLResp
     """One HTML file: styles and curves are in it, so that it can be saved and sent."""
     report = reports.run_report(session, run_id)
     style = (folder("static") / "report.css").read_text()
-    return pages.render(request, "report.html", report=report, style=style, line=line, account=None)
+    return pages.render(
+        request,
+        "report.html",
+        report=report,
+        table=reports.summary_table(session, run_id),
+        audited=reports.audit(session, run_id),
+        style=style,
+        line=line,
+        account=None,
+    )
 
 
 @router.get("/runs/{run_id}/tensorboard")

@@ -8,11 +8,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.models import Job, Role
+from app.models import Evaluation, Job, Role
 from app.settings import Settings
 from app.uploads import path_of
 from tests.app.web.conftest import SignIn
-from tests.factories import make_prompt
+from tests.factories import make_prompt, make_run
 
 
 def test_an_upload_is_kept_as_it_came_and_names_an_import(
@@ -93,3 +93,22 @@ def test_a_name_that_is_no_file_name_is_refused(client: TestClient, sign_in: Sig
     refused = client.post("/api/v1/uploads", params={"name": ".."}, content=b"x")
     assert refused.status_code == 422
     assert list(tmp_path.glob("uploads/*")) == []
+
+
+def test_the_table_of_summaries_stands_on_the_runs_page_and_in_its_report(
+    client: TestClient, sign_in: SignIn, session: Session
+) -> None:
+    sign_in(client, Role.RESEARCHER)
+    run = make_run(session, preset="cnndm")
+    names = ("rouge1", "rouge2", "rougeL", "rouge", "novel_sentences", "novel_bigrams", "openings")
+    row = {"writer": "lead-3", "position": None} | dict.fromkeys(names, 0.31)
+    session.add(
+        Evaluation(run_id=run.id, policy_id=run.serving_id, judge="summaries", samples=64, result={"rows": [row]})
+    )
+    session.commit()
+    for path in (f"/runs/{run.id}", f"/runs/{run.id}/report"):
+        answer = client.get(path)
+        assert answer.status_code == 200, answer.text
+        page = BeautifulSoup(answer.text, "html.parser")
+        cells = [cell.text for cell in page.select('section[aria-labelledby="summaries-title"] tbody td')]
+        assert cells == ["0.31", "0.31", "0.31", "0.31", "31 %", "31 %", "31 %", ""]
