@@ -53,7 +53,7 @@ def test_what_a_policy_copies_is_measured_and_reaches_the_alarm(session_factory:
         policy = make_checkpoint(session, run, episodes=640)
         for writer, text in ((None, own), (policy, copied)):
             for n in range(20):
-                made = make_prompt(session, text=f"{prompt.text} {n}")
+                made = make_prompt(session, text=f"{prompt.text} {n} {'first' if writer is None else 'second'}")
                 make_comparison(session, run, prompt=made, policy=writer, texts=(text,) * 4)
         run.serving_id = policy.id
         for checkpoint in (session.get_one(Checkpoint, run.reference_id), policy):
