@@ -14,7 +14,7 @@ export class History {
   constructor(account, run, changed) {
     this.run = run;
     this.changed = changed;
-    this.#name = `prefloop.history.${account}.${run}`;
+    this.#name = `prefloop.answers.${account}.${run}`;
     this.#items = JSON.parse(sessionStorage.getItem(this.#name) ?? "[]");
     this.#keep();
   }

@@ -42,7 +42,8 @@ export function showEarlier(lease, earlier) {
     }
   });
   for (const button of document.querySelectorAll("[data-answer]")) {
-    button.setAttribute("aria-pressed", String(earlier?.verdict === button.dataset.answer));
+    if (earlier === null) button.removeAttribute("aria-pressed");
+    else button.setAttribute("aria-pressed", String(earlier.verdict === button.dataset.answer));
   }
 }
 

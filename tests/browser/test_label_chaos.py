@@ -209,7 +209,7 @@ def seed(session: Session, count: int) -> Run:
     session.flush()
     for number, prompt in enumerate(prompts):
         asked = Comparison(
-            run_id=run.id, prompt_id=prompt.id, policy_id=run.serving_id, promotion=0, purpose=Purpose.TRAIN
+            run_id=run.id, prompt_id=prompt.id, policy_id=run.serving_id, promotion=0, purpose=Purpose.TRAIN, wanted=1
         )
         written = [_sample(run, prompt, f" text {number} {'x' * slot}.") for slot in range(4)]
         session.add_all([asked, *written])

@@ -210,7 +210,7 @@ def test_practice_comes_first_and_explains(site: Site, make: Make, page: Page, d
         item = database.scalars(
             select(PracticeItem).where(PracticeItem.prompt == page.locator("#prompt").text_content())
         ).one()
-        texts = [text.strip() for text in page.locator(".words").all_text_contents()]
+        texts = [text.strip() for text in page.locator(".sample").all_text_contents()]
         place = texts.index(item.samples[item.best].strip())
         page.keyboard.press(str((place if right else (place + 1) % 4) + 1))
         expect(page.locator(".verdict")).to_contain_text(item.explanation)

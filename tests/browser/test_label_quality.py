@@ -9,13 +9,13 @@ from playwright.sync_api import Page, ViewportSize, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import guidelines, practice
+from app import guidelines, labeling, practice
 from app.db import session_scope
 from app.hparams import PRESETS
-from app.models import Label, Question, Run, Verdict
+from app.models import Label, Question, Role, Run, Verdict
 from tests.browser.conftest import Site
 from tests.browser.texts import posts, stories
-from tests.factories import make_run
+from tests.factories import make_account, make_run
 
 pytestmark = pytest.mark.browser
 
@@ -131,6 +131,26 @@ def test_axe_finds_nothing_on_the_pages_around_it(site: Site, make: Callable[...
     expect(page.locator(".verdict")).to_be_visible()
     assert violations(page) == []
     page.goto(f"{site.url}/nowhere")
+    assert violations(page) == []
+
+
+def test_axe_finds_nothing_where_researchers_write_for_labelers(
+    site: Site, make: Callable[..., Run], page: Page
+) -> None:
+    run = make(practice=True)
+    with session_scope(site.factory) as session:
+        ada = make_account(session)
+        (got,) = labeling.lease(session, ada.id, run.id, count=1, lease_seconds=60)
+        choice = got.samples[0][0]
+        labeling.record(session, ada.id, got.comparison_id, verdict=Verdict.BEST, choice=choice, key="k")
+    site.sign_in(page, site.account("Rosa", Role.RESEARCHER))
+    for path in ("guideline/edit", "practice/edit", "gold"):
+        page.goto(f"{site.url}/runs/{run.id}/{path}")
+        assert violations(page) == [], path
+    page.get_by_role("radio").first.check()
+    page.get_by_label("Why it is the best").fill("It is clear.")
+    page.get_by_role("button", name="Make it gold").click()
+    expect(page.get_by_role("region", name="Gold comparison 1")).to_contain_text("It is clear.")
     assert violations(page) == []
 
 

@@ -93,6 +93,13 @@ def test_every_prompt_gets_four_different_valid_samples() -> None:
     assert sum(one.rejected for one in sampled) > 0
 
 
+@pytest.mark.parametrize("k", [2, 4, 9])
+def test_the_task_says_how_many_are_compared(k: int) -> None:
+    task = TASK.model_copy(update={"samples_per_comparison": k})
+    for one in sample_comparisons(sampler(7, task), *queries(3), seed=1):
+        assert len(one.draws) == k == len({draw.text for draw in one.draws})
+
+
 def test_the_samples_kept_are_the_first_valid_ones_drawn() -> None:
     ours = sampler(5)
     (kept,) = sample_comparisons(ours, *queries(1), seed=3)

@@ -85,10 +85,11 @@ def _setup(ledger: Ledger) -> list[str]:
 
 
 def _rewards(ledger: Ledger) -> list[str]:
+    k = ledger.hparams.task.samples_per_comparison
     table = [
         "## Reward models",
         "",
-        "Accuracy at picking the best of four, with 95 % intervals; chance is 25 %.",
+        f"Accuracy at picking the best of {k}, with 95 % intervals; chance is {100 / k:.0f} %.",
         "",
     ]
     rows = [
