@@ -167,7 +167,8 @@ class LanguageModel(nn.Module):
 
         Args:
             input_ids: (b, t) int64.
-            attend: (b, 1, t, s) bool; True where token t may look at token s, the cached ones first.
+            attend: (b, 1, t, s) bool; True where token t may look at token s, the cached ones first; or float32, what
+                `attention.mask_bias` makes of it.
             positions: (b, t) int64.
             cache: None keeps nothing.
         Returns: (b, t, width) float.
@@ -179,7 +180,7 @@ class LanguageModel(nn.Module):
             )
         output = self.trunk(
             input_ids=input_ids,
-            attention_mask=mask_bias(attend) if self._biased else attend,
+            attention_mask=self._as_bias(attend),
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
@@ -206,7 +207,7 @@ class LanguageModel(nn.Module):
         try:
             output = self._uppers[layer](
                 inputs_embeds=states,
-                attention_mask=mask_bias(attend) if self._biased else attend,
+                attention_mask=self._as_bias(attend),
                 position_ids=positions,
                 use_cache=False,
             )
@@ -226,6 +227,9 @@ class LanguageModel(nn.Module):
             except Exception:  # in whatever way such an architecture fails
                 return False
             return bool((found - expected).abs().max() <= PARITY_TOLERANCE * expected.abs().max())
+
+    def _as_bias(self, attend: Tensor) -> Tensor:
+        return mask_bias(attend) if self._biased and attend.dtype == torch.bool else attend
 
     def _require_parity(self, probe: Tensor, expected: Tensor) -> None:
         """Raises: ValueError if the logits are not the expected ones, with padding on the left where there is room."""

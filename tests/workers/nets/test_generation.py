@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from tests.workers.nets.tiny import VOCABULARY, padded_queries, random_ids, tiny_language_model
-from workers.nets.generation import Generated, generate, sample
+from workers.nets.decoding import BLOCK, sample
+from workers.nets.generation import Generated, generate
 from workers.nets.language_model import LanguageModel
 
 
@@ -133,6 +134,30 @@ def test_the_ends_of_the_unit_interval_hit_possible_tokens() -> None:
     logits = torch.tensor([[-float("inf"), 3.0, 1.0, -float("inf")]]).expand(2, 4)
     tokens, _ = sample(logits, 1.0, torch.tensor([0.0, 1 - 2**-24]))
     assert tokens.tolist() == [1, 2]
+
+
+def test_a_token_is_drawn_where_the_cumulative_probability_passes_the_number() -> None:
+    v = 2 * BLOCK + 44
+    logits = torch.randn(500, v, generator=seeded(1)) * 3
+    uniform = torch.rand(500, generator=seeded(2))
+    tokens, logprobs = sample(logits, 0.8, uniform)
+    exact = (logits.double() / 0.8).log_softmax(dim=1)
+    ends = exact.exp().cumsum(dim=1)
+    after = ends.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    before = after - exact.exp().gather(1, tokens.unsqueeze(1)).squeeze(1)
+    assert ((before - 1e-5 <= uniform) & (uniform <= after + 1e-5)).all()
+    assert len((tokens // BLOCK).unique()) == 3
+    torch.testing.assert_close(logprobs.double(), exact.gather(1, tokens.unsqueeze(1)).squeeze(1), atol=1e-5, rtol=1e-5)
+
+
+def test_a_certain_token_anywhere_is_drawn_by_every_number() -> None:
+    v = BLOCK + 3
+    for token in (0, BLOCK - 1, BLOCK, v - 1):
+        logits = torch.full((3, v), -float("inf"))
+        logits[:, token] = 5.0
+        tokens, logprobs = sample(logits, 1.0, torch.tensor([0.0, 0.5, 1 - 2**-24]))
+        assert tokens.tolist() == [token] * 3
+        assert logprobs.tolist() == [0.0] * 3
 
 
 @pytest.mark.parametrize("bad", [{"temperature": 0.0}, {"r": 0}, {"k": 0}])
