@@ -47,7 +47,7 @@ class Stopwatch:
         return seconds
 
 
-def make_trainer(options: argparse.Namespace, *, bf16: bool) -> PPOTrainer:
+def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu") -> PPOTrainer:
     """A policy and a reference of the same random weights."""
     shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
     torch.manual_seed(0)
@@ -65,29 +65,29 @@ def make_trainer(options: argparse.Namespace, *, bf16: bool) -> PPOTrainer:
     )
     task = TaskHParams(question="?", query_tokens=options.query, response_tokens=options.response, terminator=None)
     return PPOTrainer(
-        Policy(LanguageModel(model), frozen_layers=options.frozen),
-        Policy(LanguageModel(reference)).requires_grad_(False),
+        Policy(LanguageModel(model.to(device)), frozen_layers=options.frozen),
+        Policy(LanguageModel(reference.to(device))).requires_grad_(False),
         task=task,
         ppo=ppo,
-        terminators=torch.empty(0, dtype=torch.int64),
+        terminators=torch.empty(0, dtype=torch.int64, device=device),
         seed=0,
         progress=Progress(update=0, kl_coef=ppo.kl_coef),
         bf16=bf16,
-        value_network=ValueNetwork(LanguageModel(shape.model())) if options.separate else None,
+        value_network=ValueNetwork(LanguageModel(shape.model().to(device))) if options.separate else None,
         share_trunk=not options.plain_trunk,
     )
 
 
-def make_reward(options: argparse.Namespace) -> RewardModel:
+def make_reward(options: argparse.Namespace, *, device: str = "cpu") -> RewardModel:
     """A reward model of the policy's size with a trunk of its own."""
     shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
-    trunk = LanguageModel(shape.model())
+    trunk = LanguageModel(shape.model().to(device))
     return RewardModel(trunk, frozen=False, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
 
 
 def one_step(trainer: PPOTrainer, queries: QueryBatch, reward: RewardModel, watch: Stopwatch) -> dict[str, float]:
     """Seconds of one update and its phases."""
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     sampled = trainer.sample(queries)
     sampled_at, reference = time.perf_counter(), watch.taken()
     rollout = trainer.rollout(sampled, trainer.scores(sampled, reward))
@@ -99,6 +99,7 @@ def one_step(trainer: PPOTrainer, queries: QueryBatch, reward: RewardModel, watc
         "generate": sampled_at - began - reference,
         "score": scored_at - sampled_at + reference,
         "update": ended - scored_at,
+        "cpu": time.process_time() - cpu,
     }
 
 

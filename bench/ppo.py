@@ -3,8 +3,9 @@
     python -m bench ppo --model 124m --batch 32 --pairs 3 --lanes fp32,fp32-onednn,bf16
 
 Both sides run as programs of their own, in turn (A B A B), since machines drift; ratios are of neighbours. Each of ours
-also measures the matrix ceiling: the fastest product of the shape of a block. `--agree` holds the numbers of both
-against each other on the same rollout first. Prints a table and one JSON line.
+also measures the matrix ceiling: the fastest product of the shape of a block. On a busy machine the ratio by CPU time
+says more than that by the clock. `--agree` holds the numbers of both against each other on the same rollout first.
+Prints a table and one JSON line.
 """
 
 import argparse
@@ -76,6 +77,9 @@ def summary(
         row["ceiling_gflops"] = statistics.median(run["ceiling_gflops"] for run in runs)
         if peers:
             pairs = zip(rates, peers, strict=True)
+            row["times_trl_cpu"] = statistics.median(
+                peer["seconds"]["cpu"] / run["seconds"]["cpu"] for run, peer in zip(runs, peers, strict=True)
+            )
             row["times_trl"] = statistics.median(rate / peer["episodes_per_second"] for rate, peer in pairs)
     return row
 
@@ -83,13 +87,13 @@ def summary(
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """As Markdown."""
     lines = [
-        "| lane | side | episodes/s (range) | x TRL | generate / score / update, s | of ceiling | peak MiB |",
+        "| lane | side | episodes/s (range) | x TRL (CPU) | generate / score / update, s | of ceiling | peak MiB |",
         "|---" * 7 + "|",
     ]
     for row in rows:
         rate, seconds = row["episodes_per_second"], row["seconds"]
         phases = " / ".join(f"{seconds[name]:.1f}" for name in ("generate", "score", "update"))
-        times = f"{row['times_trl']:.2f}" if "times_trl" in row else ""
+        times = f"{row['times_trl']:.2f} ({row['times_trl_cpu']:.2f})" if "times_trl" in row else ""
         share = f"{row['of_ceiling']:.0%} of {row['ceiling_gflops']:.0f} GFLOP/s" if "of_ceiling" in row else ""
         spread = f"{rate['median']:.3f} ({rate['range'][0]:.3f} to {rate['range'][1]:.3f})"
         lines.append(

@@ -17,13 +17,15 @@ from torch import Tensor
 
 from workers.nets.language_model import LanguageModel
 from workers.nets.precision import autocast
-from workers.nets.reward_model import Read, pooled_features
+from workers.nets.reward_model import Read, branch_features
 from workers.nets.tokenizer import PAD_ID
 from workers.reward_labels import EncodedSample
 from workers.safetensors_writer import write_safetensors
 
 ROWS = 32
 """Samples per forward pass."""
+MOST_BRANCHES = 8
+"""Samples of one query that share a pass; attention among more of them costs more than it spares."""
 MAX_BYTES = 2 * 2**30
 KEY_BYTES = 32
 
@@ -43,6 +45,11 @@ class PaddedSamples:
     response_mask: Tensor
     """(n, r) bool."""
 
+    def branches(self, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Queries, responses and their masks where each k rows in turn have one query: (n / k, q) and (n / k, k, r)."""
+        responses, response_mask = (one.unflatten(0, (-1, k)) for one in (self.responses, self.response_mask))
+        return self.queries[::k], self.query_mask[::k], responses, response_mask
+
 
 def pad(samples: Sequence[EncodedSample], device: torch.device) -> PaddedSamples:
     """Samples as a batch. Raises: ValueError if a query or response is empty."""
@@ -58,11 +65,23 @@ def pad(samples: Sequence[EncodedSample], device: torch.device) -> PaddedSamples
     )
 
 
-def batches(samples: Sequence[EncodedSample], rows: int = ROWS) -> Iterator[list[int]]:
-    """Indices of the samples in batches of similar length, so that little of a batch is padding."""
-    order = sorted(range(len(samples)), key=lambda i: len(samples[i].query) + len(samples[i].response))
-    for start in range(0, len(order), rows):
-        yield order[start : start + rows]
+def batches(samples: Sequence[EncodedSample], rows: int = ROWS) -> Iterator[tuple[list[int], int]]:
+    """Indices of the samples in batches, each k in turn of one query, so that a query is read once for k samples.
+
+    Batches are of similar length, so that little of one is padding.
+    """
+    same: dict[tuple[int, ...], list[int]] = {}
+    for i, sample in enumerate(samples):
+        same.setdefault(sample.query, []).append(i)
+    parts = [
+        group[start : start + MOST_BRANCHES] for group in same.values() for start in range(0, len(group), MOST_BRANCHES)
+    ]
+    for k in sorted({len(part) for part in parts}):
+        alike = [part for part in parts if len(part) == k]
+        alike.sort(key=lambda part: len(samples[part[0]].query) + max(len(samples[i].response) for i in part))
+        at_once = max(1, rows // k)
+        for start in range(0, len(alike), at_once):
+            yield [i for part in alike[start : start + at_once] for i in part], k
 
 
 def compute_features(
@@ -71,12 +90,10 @@ def compute_features(
     """(n, len(reads), width) float32 on the CPU: what heads with these reads see, from one pass per sample."""
     features = torch.empty(len(samples), len(reads), trunk.width)
     with torch.inference_mode():
-        for rows in batches(samples):
+        for rows, k in batches(samples):
             padded = pad([samples[i] for i in rows], trunk.device)
-            ids = torch.cat([padded.queries, padded.responses], dim=1)
-            mask = torch.cat([padded.query_mask, padded.response_mask], dim=1)
             with autocast(trunk.device, bf16):
-                pooled = pooled_features(trunk, ids, mask, reads)
+                pooled = branch_features(trunk, *padded.branches(k), reads)
             features[rows] = torch.stack(pooled, dim=1).cpu()
     return features
 

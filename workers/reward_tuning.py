@@ -52,8 +52,8 @@ def member_scores(model: Reward, samples: Sequence[EncodedSample], *, bf16: bool
     found: list[Tensor] = []
     order: list[int] = []
     with torch.inference_mode():
-        for rows in batches(samples):
-            found.append(_forward(model, [samples[i] for i in rows], bf16=bf16).cpu())
+        for rows, k in batches(samples):
+            found.append(_forward(model, [samples[i] for i in rows], k, bf16=bf16).cpu())
             order += rows
         together = torch.cat(found, dim=1)
         scores = torch.empty_like(together)
@@ -116,15 +116,15 @@ def _step(
 ) -> float:
     samples = [sample for label in labels for sample in label.samples]
     optimizer.zero_grad(set_to_none=True)
-    scores = _forward(model, samples, bf16=bf16).view(len(labels), -1)
+    scores = _forward(model, samples, len(labels[0].responses), bf16=bf16).view(len(labels), -1)
     loss = kind.losses(scores, targets_of(labels).to(scores)).mean()
     loss.backward()
     optimizer.step()
     return loss.item()
 
 
-def _forward(model: Reward, samples: Sequence[EncodedSample], *, bf16: bool) -> Tensor:
-    """(m, n) float32."""
+def _forward(model: Reward, samples: Sequence[EncodedSample], k: int, *, bf16: bool) -> Tensor:
+    """(m, n) float32 of samples of which each k in turn have one query."""
     padded = pad(samples, model.device)
     with autocast(model.device, bf16):
-        return model.member_scores(padded.queries, padded.query_mask, padded.responses, padded.response_mask)
+        return model.member_scores(*padded.branches(k))

@@ -98,12 +98,13 @@ class Clock(TrainerCallback):
     """Seconds of each step and its phases, found where TRL's own functions are called."""
 
     def __init__(self):
-        self.marks, self.steps, self.logged = {}, [], []
+        self.marks, self.steps, self.logged, self.cpu = {}, [], [], 0.0
 
     def around(self, function, before=None, after=None):
         def timed(*args, **kwargs):
             if before:
                 self.marks[before] = now()
+                self.cpu = time.process_time()
             result = function(*args, **kwargs)
             if after:
                 self.marks[after] = now()
@@ -114,7 +115,7 @@ class Clock(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         end, marks = now(), self.marks
         phases = (marks["generated"] - marks["start"], marks["scored"] - marks["generated"], end - marks["scored"])
-        self.steps.append((end - marks["start"], *phases))
+        self.steps.append((end - marks["start"], *phases, time.process_time() - self.cpu))
 
     def on_log(self, args, state, control, logs=None, **_):
         self.logged.append(dict(logs or {}))
@@ -203,12 +204,12 @@ def main():
         for name in ("loss/policy_avg", "loss/value_avg", "objective/kl"):
             assert math.isfinite(row.get(name, 0.0)), (name, row)
     kept = clock.steps[options.warmup :]
-    step, generate, score, update = (statistics.median(column) for column in zip(*kept, strict=True))
+    step, generate, score, update, cpu = (statistics.median(column) for column in zip(*kept, strict=True))
     facts = {
         "versions": {one.__name__: one.__version__ for one in (trl, transformers, torch)},
         "mixed_precision": trainer.accelerator.mixed_precision,
         "episodes_per_second": options.batch / step,
-        "seconds": {"step": step, "generate": generate, "score": score, "update": update},
+        "seconds": {"step": step, "generate": generate, "score": score, "update": update, "cpu": cpu},
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     print(json.dumps(facts))

@@ -36,7 +36,7 @@ def test_gpt2_small_costs_what_is_published_of_it() -> None:
 
 
 def run(rate: float) -> dict[str, object]:
-    seconds = {"step": 8 / rate, "generate": 1.0, "score": 2.0, "update": 3.0}
+    seconds = {"step": 8 / rate, "generate": 1.0, "score": 2.0, "update": 3.0, "cpu": 1 / rate}
     return {"episodes_per_second": rate, "seconds": seconds, "peak_mib": 10 * rate} | {
         "of_ceiling": 0.5,
         "ceiling_gflops": 100.0,
@@ -45,10 +45,10 @@ def run(rate: float) -> dict[str, object]:
 
 def test_ratios_are_of_neighbours() -> None:
     row = summary("fp32", "shared", [run(4.0), run(1.0), run(9.0)], [run(2.0), run(1.0), run(3.0)])
-    assert row["times_trl"] == 2.0
+    assert row["times_trl"] == row["times_trl_cpu"] == 2.0
     assert row["episodes_per_second"] == {"median": 4.0, "range": [1.0, 9.0]}
     assert row["peak_mib"] == 90.0
-    assert "4.000 (1.000 to 9.000) | 2.00 | 1.0 / 2.0 / 3.0 | 50% of 100 GFLOP/s | 90 |" in table([row])
+    assert "4.000 (1.000 to 9.000) | 2.00 (2.00) | 1.0 / 2.0 / 3.0 | 50% of 100 GFLOP/s | 90 |" in table([row])
 
 
 def test_our_side_runs_and_counts() -> None:

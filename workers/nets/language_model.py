@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
 from workers.nets.attention import GROUPED, mask_bias
+from workers.nets.branching import branching, unbranched
 from workers.nets.precision import full_precision
 from workers.nets.reading import context_of, read_causal_lm, unsupported_is_named
 from workers.nets.splitting import upper_part
@@ -137,6 +138,24 @@ class LanguageModel(nn.Module):
             seen[FINAL] = self.hidden(input_ids, mask)
         return tuple(seen[layer] for layer in layers)
 
+    def branch_layers(
+        self, queries: Tensor, query_mask: Tensor, responses: Tensor, response_mask: Tensor, layers: tuple[int, ...]
+    ) -> tuple[Tensor, ...]:
+        """As `hidden_layers` of each response behind its query, reading a query once for all its responses.
+
+        Args:
+            queries, query_mask: (g, q) int64 and bool, left-padded.
+            responses, response_mask: (g, k, r) int64 and bool, right-padded.
+        Returns: one (g k, q + r, width) float per layer asked for.
+        """
+        (_, q), (_, k, r) = queries.shape, responses.shape
+        attend, positions = branching(query_mask, response_mask)
+        seen: dict[int, Tensor] = {}
+        with self.watching(layers, seen), suppress(_EnoughError):
+            ids = torch.cat([queries, responses.flatten(1)], dim=1)
+            seen[FINAL] = self.run_trunk(ids, attend, positions, longest=q + r)
+        return tuple(unbranched(seen[layer], q, k) for layer in layers)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., width) hidden states after the final norm -> (..., v) logits.
 
@@ -162,7 +181,15 @@ class LanguageModel(nn.Module):
             return head_logprobs(hidden.float(), head.weight, head.bias, tokens, temperature)
         return gather_logprobs(self.logits(hidden), tokens, temperature)
 
-    def run_trunk(self, input_ids: Tensor, attend: Tensor, positions: Tensor, cache: Cache | None = None) -> Tensor:
+    def run_trunk(
+        self,
+        input_ids: Tensor,
+        attend: Tensor,
+        positions: Tensor,
+        cache: Cache | None = None,
+        *,
+        longest: int | None = None,
+    ) -> Tensor:
         """The trunk itself, for callers that keep keys and values in a cache.
 
         Args:
@@ -171,12 +198,14 @@ class LanguageModel(nn.Module):
                 `attention.mask_bias` makes of it.
             positions: (b, t) int64.
             cache: None keeps nothing.
+            longest: tokens in the longest text; None: s.
         Returns: (b, t, width) float.
-        Raises: ValueError if s exceeds the model's context.
+        Raises: ValueError if that exceeds the model's context.
         """
-        if self.context is not None and attend.shape[-1] > self.context:
+        longest = attend.shape[-1] if longest is None else longest
+        if self.context is not None and longest > self.context:
             raise ValueError(
-                f"{attend.shape[-1]} tokens exceed the model's context of {self.context}: shorten query or response"
+                f"{longest} tokens exceed the model's context of {self.context}: shorten query or response"
             )
         output = self.trunk(
             input_ids=input_ids,

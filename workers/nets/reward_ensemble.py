@@ -35,8 +35,7 @@ class RewardEnsemble(nn.Module):
         """(m, n) float32: what each member says, at its own scale."""
         if not self.frozen:
             return torch.stack([one(queries, query_mask, responses, response_mask) for one in self.members])
-        ids, mask = torch.cat([queries, responses], dim=1), torch.cat([query_mask, response_mask], dim=1)
-        return self.score_features(next(self.parts()).features(ids, mask))
+        return self.score_features(next(self.parts()).branch_features(queries, query_mask, responses, response_mask))
 
     def score_features(self, features: Tensor) -> Tensor:
         """(n, reads * width) features that frozen members share -> (m, n) float32."""

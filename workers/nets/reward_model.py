@@ -85,15 +85,14 @@ class RewardModel(nn.Module):
         Args:
             queries: (n, q) int64, left-padded.
             query_mask: (n, q) bool; True marks a real token.
-            responses: (n, r) int64, truncated and right-padded.
-            response_mask: (n, r) bool; True marks a kept token.
-        Returns: (n,) float32.
+            responses: (n, r) int64, truncated and right-padded; or (n, k, r), k of them to each query.
+            response_mask: the same shape, bool; True marks a kept token.
+        Returns: (n,) float32, or (n k,).
         """
-        ids, mask = torch.cat([queries, responses], dim=1), torch.cat([query_mask, response_mask], dim=1)
-        return self.score_features(self.features(ids, mask))
+        return self.score_features(self.branch_features(queries, query_mask, responses, response_mask))
 
     def member_scores(self, queries: Tensor, query_mask: Tensor, responses: Tensor, response_mask: Tensor) -> Tensor:
-        """(1, n) float32: as `forward`, in the form that an ensemble has."""
+        """(1, n) float32, or (1, n k): as `forward`, in the form that an ensemble has."""
         return self.forward(queries, query_mask, responses, response_mask).unsqueeze(0)
 
     def combine(self, members: Tensor) -> Scored:
@@ -110,6 +109,14 @@ class RewardModel(nn.Module):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             pooled = pooled_features(self.trunk, input_ids, mask, self.reads, attention=self.attention)
+            return torch.cat(pooled, dim=1)
+
+    def branch_features(self, queries: Tensor, query_mask: Tensor, responses: Tensor, response_mask: Tensor) -> Tensor:
+        """As `features`, of each response behind its query; arguments as in `forward`."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            pooled = branch_features(
+                self.trunk, queries, query_mask, responses, response_mask, self.reads, attention=self.attention
+            )
             return torch.cat(pooled, dim=1)
 
     def score_features(self, features: Tensor) -> Tensor:
@@ -155,11 +162,47 @@ def pooled_features(
     Returns: one (n, width) float32 for each of `reads`.
     Raises: ValueError if `attention` has another number of rows than reads ask for.
     """
+    layers = _layers(reads)
+    return _pooled(trunk.hidden_layers(input_ids, mask, layers), layers, mask, reads, attention)
+
+
+def branch_features(
+    trunk: LanguageModel,
+    queries: Tensor,
+    query_mask: Tensor,
+    responses: Tensor,
+    response_mask: Tensor,
+    reads: Sequence[Read],
+    *,
+    attention: Tensor | None = None,
+) -> list[Tensor]:
+    """As `pooled_features` of each response behind its query; each query is read once for all its responses.
+
+    Args:
+        queries, query_mask: (n, q), left-padded.
+        responses, response_mask: (n, r) or (n, k, r), right-padded.
+        attention: as in `pooled_features`.
+    Returns: one (n, width) or (n k, width) float32 for each of `reads`.
+    """
+    if responses.dim() == 2:
+        responses, response_mask = responses.unsqueeze(1), response_mask.unsqueeze(1)
+    layers = _layers(reads)
+    states = trunk.branch_layers(queries, query_mask, responses, response_mask, layers)
+    copies = query_mask.repeat_interleave(responses.shape[1], dim=0)
+    return _pooled(states, layers, torch.cat([copies, response_mask.flatten(0, 1)], dim=1), reads, attention)
+
+
+def _layers(reads: Sequence[Read]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(read.layer for read in reads))
+
+
+def _pooled(
+    found: Sequence[Tensor], layers: Sequence[int], mask: Tensor, reads: Sequence[Read], attention: Tensor | None
+) -> list[Tensor]:
     asked, given = sum(read.pooling is Pooling.ATTENTION for read in reads), 0 if attention is None else len(attention)
     if asked != given:
         raise ValueError(f"{asked} reads pool by attention, {given} rows of weights were given")
-    layers = tuple(dict.fromkeys(read.layer for read in reads))
-    states = dict(zip(layers, trunk.hidden_layers(input_ids, mask, layers), strict=True))
+    states = dict(zip(layers, found, strict=True))
     looks = iter(() if attention is None else attention)
     return [
         _attend(states[read.layer].float(), mask, next(looks))
