@@ -52,6 +52,14 @@ def test_the_event_file_carries_every_curve(client: TestClient, run: Run) -> Non
     assert "events.out.tfevents." in answer.headers["content-disposition"]
 
 
+def test_the_playground_offers_every_writer_and_begins_with_reference_and_serving_policy(
+    client: TestClient, run: Run
+) -> None:
+    page = BeautifulSoup(client.get(f"/runs/{run.id}/playground").text, "html.parser")
+    assert [one.get_text() for one in page.select("#left option")] == ["policy 2", "reference"]
+    assert [one.get_text() for one in page.select("#right option[selected]")] == ["reference"]
+
+
 def test_a_flat_curve_is_a_line_and_an_endless_value_is_left_out() -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     points = [

@@ -1,0 +1,44 @@
+// Asks two checkpoints to continue a prompt, and shows what each wrote as soon as it is there.
+
+const form = document.getElementById("ask");
+const EVERY_MS = 1000;
+const COUNT = 4;
+
+async function call(url, options) {
+  const answer = await fetch(url, options);
+  const said = await answer.json();
+  if (!answer.ok) throw new Error(said.detail ?? `The server answered ${answer.status}.`);
+  return said;
+}
+
+function show(side, name, lines) {
+  const place = document.getElementById(`out-${side}`);
+  const title = document.createElement("strong");
+  title.textContent = name;
+  place.replaceChildren(title, ...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
+}
+
+async function write(side, prompt) {
+  const choice = document.getElementById(side);
+  const name = choice.selectedOptions[0].textContent;
+  show(side, name, ["is writing …"]);
+  try {
+    const body = JSON.stringify({ checkpoint: choice.value, prompt, count: COUNT });
+    const { job } = await call("/api/v1/generate", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    for (;;) {
+      const found = await call(`/api/v1/jobs/${job}`);
+      if (found.state === "done") return show(side, name, found.result.samples.map((one) => one.text + (one.valid ? "" : " (cut off)")));
+      if (found.state === "failed") throw new Error(found.error ?? "It could not be written.");
+      await new Promise((resolve) => { setTimeout(resolve, EVERY_MS); });
+    }
+  } catch (error) {
+    return show(side, name, [error.message]);
+  }
+}
+
+form?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const prompt = document.getElementById("prompt").value;
+  write("left", prompt);
+  write("right", prompt);
+});
