@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app import accounts, embedded, migrating, run_commands, runs, simulate, terminal, welcome
+from app import accounts, doctor, embedded, migrating, run_commands, runs, simulate, terminal, welcome
 from app.db import make_engine
 from app.errors import DomainError, InvalidError, UnavailableError
 from app.hparams import parse_changes, planned
@@ -58,12 +58,25 @@ def start(
 @cli.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    engine = make_engine(embedded.with_urls(_settings()).need_database_url(), pool_size=1)
+    settings = embedded.with_urls(_settings())
+    engine = make_engine(settings.need_owner_url(), pool_size=1)
     try:
         migrating.upgrade(engine)
+        migrating.let_in(engine, settings.need_database_url())
     finally:
         engine.dispose()
     print("The database has the newest schema.")
+
+
+@cli.command("doctor")
+def examine() -> None:
+    """Check every part of this site and say how to mend what is wrong; exit code 1 if anything is."""
+    findings = []
+    for one in doctor.examine(embedded.with_urls(_settings())):
+        findings.append(one)
+        print(f"{one.health:<4} {one.part:<12} {one.said}" + (f"\n     {one.mend}" if one.mend else ""))
+    if any(one.health == doctor.Health.BAD for one in findings):
+        raise typer.Exit(1)
 
 
 @cli.command()

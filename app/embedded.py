@@ -27,6 +27,9 @@ from app.supervisor import Child, launched
 POSTGRES_MAJOR = "18"
 DATABASE = "prefloop"
 SUPERUSER = "prefloop"
+"""Owns the tables."""
+SITE_ROLE = "prefloop_site"
+"""Reads and writes them, and can only add to the audit log."""
 SOCKET_PATH_BYTES = 88
 """The kernel takes 107 bytes for a socket's whole path; PostgreSQL adds a name and a lock file to the folder's."""
 
@@ -44,9 +47,9 @@ class Postgres:
         """Folder of the server's socket."""
         return socket_folder(self.data)
 
-    def url(self, database: str = DATABASE) -> str:
+    def url(self, database: str = DATABASE, *, role: str = SUPERUSER) -> str:
         """SQLAlchemy URL of a database of this server."""
-        return f"postgresql+psycopg://{SUPERUSER}@/{database}?host={quote(str(self.sockets), safe='')}"
+        return f"postgresql+psycopg://{role}@/{database}?host={quote(str(self.sockets), safe='')}"
 
     def prepare(self) -> None:
         """Make the data folder on first use; clear what a killed server left.
@@ -164,7 +167,8 @@ def with_urls(settings: Settings) -> Settings:
     """`settings` with the embedded servers of its home where it names none."""
     postgres, valkey = servers(settings.home)
     urls = {
-        "database_url": settings.database_url or postgres.url(),
+        "database_url": settings.database_url or postgres.url(role=SITE_ROLE),
+        "owner_database_url": settings.owner_database_url or (None if settings.database_url else postgres.url()),
         "broker_url": settings.broker_url or valkey.url,
     }
     return settings.model_copy(update=urls)

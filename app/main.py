@@ -44,6 +44,9 @@ from app.web.security import CrossOriginRefusal, SecurityHeaders
 
 TRUSTED_SECONDS = 2.0
 """A database connection used so recently is taken to be alive."""
+MOST_BODY_BYTES = 2 * 2**20
+"""Of a request; uploads say their own."""
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
@@ -57,6 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
+        max_body_size=MOST_BODY_BYTES,
         generate_unique_id_function=lambda route: route.name,
         lifespan=_closing(engine),
     )
@@ -67,7 +71,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.limiter = Limiter(engine, labels_per_minute=settings.labels_per_minute)
     app.state.meters = Meters(app.state.session_factory)
     app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(SecurityHeaders, https=settings.site_url.startswith("https:"))
     app.add_middleware(RequestMeter, meters=app.state.meters)
     problems.install(app)
     _include_routes(app)

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, text
+from psycopg import sql
+from sqlalchemy import URL, Engine, make_url, text
 
 Action = Callable[[Config, str], None]
 
@@ -21,6 +22,41 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 def downgrade(engine: Engine, revision: str) -> None:
     """Migrate down to `revision` (`base` removes everything) in one transaction."""
     _run(engine, command.downgrade, revision)
+
+
+def let_in(engine: Engine, site_url: str) -> None:
+    """Give the role of `site_url` all that the site needs and no more; make it if there is none.
+
+    It may read and write every table, but only add to the audit log, and not change the schema. Call it after
+    each upgrade: rights are per table.
+
+    Args:
+        engine: as the role that owns the tables; if both are the same there is nothing to do.
+    """
+    site = make_url(site_url)
+    with engine.begin() as connection:
+        if site.username in (None, connection.scalar(text("select current_user"))):
+            return
+        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
+        known = connection.scalar(text("select 1 from pg_roles where rolname = :name"), {"name": site.username})
+        driver = connection.connection.driver_connection
+        for statement in _rights(site, alter=bool(known)):
+            connection.exec_driver_sql(statement.as_string(driver))
+
+
+def _rights(site: URL, *, alter: bool) -> list[sql.Composed]:
+    role = sql.Identifier(str(site.username))
+    verb = sql.SQL("alter role" if alter else "create role")
+    password = sql.SQL("password {}").format(sql.Literal(str(site.password))) if site.password else sql.SQL("")
+    return [
+        sql.SQL("{} {} login nosuperuser nocreatedb nocreaterole {}").format(verb, role, password),
+        sql.SQL("grant usage on schema public to {}").format(role),
+        sql.SQL("revoke create on schema public from {}").format(role),
+        sql.SQL("grant select, insert, update, delete on all tables in schema public to {}").format(role),
+        sql.SQL("grant usage, select on all sequences in schema public to {}").format(role),
+        sql.SQL("revoke update, delete on audit from {}").format(role),
+        sql.SQL("revoke insert, update, delete on alembic_version from {}").format(role),
+    ]
 
 
 def config() -> Config:

@@ -15,16 +15,23 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class Settings(BaseSettings):
     """Settings of one process, read once at its entry point from variables `PREFLOOP_...` and passed down."""
 
-    model_config = SettingsConfigDict(env_prefix="PREFLOOP_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="PREFLOOP_", extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
     home: Path = Path("~/.prefloop").expanduser()
     """Folder that holds everything Prefloop keeps: database, broker, models, checkpoints, logs."""
     host: str = "127.0.0.1"
+    """Address the web server listens on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """Port the web server listens on."""
     public_url: str | None = None
     """Address under which people reach the site, when a proxy stands before it."""
     database_url: str | None = None
     """SQLAlchemy URL of PostgreSQL, `postgresql+psycopg://...`; `prefloop up` sets it to the embedded one."""
+    owner_database_url: str | None = None
+    """The same database under the role that owns the tables, for `prefloop migrate` alone. It then makes the role of
+    `database_url` and lets it add to the audit log, not change it. None: one role does both."""
     broker_url: str | None = None
     """Celery broker URL, `redis://...`; `prefloop up` sets it to the embedded one."""
     secret_key: SecretStr | None = None
@@ -42,7 +49,9 @@ class Settings(BaseSettings):
     oidc_issuer: str | None = None
     """Single sign-on: the issuer's URL, under which `.well-known/openid-configuration` lies. None: none."""
     oidc_client_id: str | None = None
+    """What the provider calls this site."""
     oidc_client_secret: SecretStr | None = None
+    """None: a public client, which proves itself by PKCE alone."""
     oidc_new_role: Literal["labeler", "researcher"] | None = None
     """Role of people whom single sign-on brings and nobody invited. None: they are turned away."""
     heartbeat_seconds: Annotated[float, Field(gt=0)] = 5.0
@@ -53,7 +62,8 @@ class Settings(BaseSettings):
     """A queued job that nobody claimed for this long is sent to the broker again."""
     trainer_threads: Annotated[int, Field(ge=0)] = 0
     """Threads for matrix work in a trainer process; 0 takes all cores."""
-    log_level: str = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least that is logged."""
 
     @model_validator(mode="after")
     def _single_sign_on_is_whole(self) -> Self:
@@ -68,6 +78,10 @@ class Settings(BaseSettings):
         if self.database_url is None:
             raise SystemExit("PREFLOOP_DATABASE_URL is not set: give a PostgreSQL URL, or start with `prefloop up`.")
         return self.database_url
+
+    def need_owner_url(self) -> str:
+        """The URL of the role that owns the tables."""
+        return self.owner_database_url or self.need_database_url()
 
     def need_broker_url(self) -> str:
         """The broker URL, or a sentence that says how to give one."""

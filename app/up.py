@@ -121,9 +121,11 @@ def _serve(supervisor: Supervisor, options: UpOptions, settings: Settings) -> No
 
 
 def _migrated(settings: Settings) -> SessionFactory:
-    engine = make_engine(settings.need_database_url(), pool_size=1)
-    migrating.upgrade(engine)
-    return make_session_factory(engine)
+    owner = make_engine(settings.need_owner_url(), pool_size=1)
+    migrating.upgrade(owner)
+    migrating.let_in(owner, settings.need_database_url())
+    owner.dispose()
+    return make_session_factory(make_engine(settings.need_database_url(), pool_size=1))
 
 
 def _base_model(supervisor: Supervisor, options: UpOptions, settings: Settings, factory: SessionFactory) -> str | None:

@@ -28,7 +28,12 @@ def stages() -> dict[str, str]:
 
 def test_every_secret_stops_the_start_while_it_is_not_set() -> None:
     secrets = re.findall(r"\$\{(\w*(?:PASSWORD|SECRET)\w*)(:?[^}]*)\}", COMPOSE_TEXT)
-    assert {name for name, _ in secrets} == {"POSTGRES_PASSWORD", "VALKEY_PASSWORD", "PREFLOOP_SECRET_KEY"}
+    assert {name for name, _ in secrets} == {
+        "POSTGRES_PASSWORD",
+        "SITE_DATABASE_PASSWORD",
+        "VALKEY_PASSWORD",
+        "PREFLOOP_SECRET_KEY",
+    }
     assert {what for _, what in secrets} == {":?set it in .env"}
 
 

@@ -1,4 +1,4 @@
-"""Audit: who did what, appended and never changed."""
+"""Audit: who did what, appended and never changed: a trigger refuses, and the site's own role has no right to."""
 
 from typing import Any
 from uuid import UUID
@@ -17,7 +17,8 @@ class Audit(Keyed, Dated, Base):
 
     actor_id: Mapped[UUID | None] = mapped_column(ForeignKey("account.id", ondelete="RESTRICT"))
     """None: Prefloop itself."""
-    run_id: Mapped[UUID | None] = mapped_column(ForeignKey("run.id", ondelete="CASCADE"))
+    run_id: Mapped[UUID | None]
+    """Of a run; no foreign key, for the log outlives what it tells of."""
     action: Mapped[str]
     """Dotted noun and verb, e.g. `run.paused`."""
     detail: Mapped[dict[str, Any]] = mapped_column(default=dict)

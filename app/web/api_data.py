@@ -34,7 +34,12 @@ class PromptSetsOut(BaseModel):
     prompt_sets: tuple[prompts.PromptSet, ...]
 
 
-@router.post("/uploads", status_code=201, openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}})
+@router.post(
+    "/uploads",
+    status_code=201,
+    max_body_size=MOST_UPLOAD_BYTES,
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
+)
 async def upload(request: Request, _: ResearcherDep, settings: SettingsDep, name: FileName) -> UploadOut:
     """Bring a file: its bytes are the body. Name what is answered as `source` of an import."""
     size = 0

@@ -14,6 +14,7 @@ from app.models import JobState
 from app.orders import Cut, Like, PromptOrder, RowFormat
 from app.settings import Settings
 from app.web import pages
+from app.web.api_data import MOST_UPLOAD_BYTES
 from app.web.deps import ResearcherDep, SessionDep, SettingsDep
 
 router = APIRouter(include_in_schema=False)
@@ -44,7 +45,7 @@ def job_page(request: Request, job_id: UUID, _: ResearcherDep, session: SessionD
     return pages.render(request, "data_job.html", job=job, busy=job.state in OPEN)
 
 
-@router.post("/data/prompts")
+@router.post("/data/prompts", max_body_size=MOST_UPLOAD_BYTES)
 def import_prompts(
     me: ResearcherDep,
     session: SessionDep,

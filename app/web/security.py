@@ -30,19 +30,27 @@ POLICY = "; ".join(
     )
 )
 
+YEAR_SECONDS = 365 * 24 * 3600
+
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
 }
 
 
 class SecurityHeaders:
-    """Adds the protecting headers to every answer; pages and API answers are not kept by shared caches."""
+    """Adds the protecting headers to every answer; pages and API answers are kept by no cache.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        https: whether people reach the site by HTTPS: browsers are then told to come by nothing else.
+    """
+
+    def __init__(self, app: ASGIApp, *, https: bool = False) -> None:
         self.app = app
+        self.headers = HEADERS | ({"Strict-Transport-Security": f"max-age={YEAR_SECONDS}"} if https else {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
@@ -53,10 +61,10 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
+                for name, value in self.headers.items():
                     headers.setdefault(name, value)
                 if not scope["path"].startswith("/static/"):
-                    headers.setdefault("Cache-Control", "private, no-cache")
+                    headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -4,7 +4,9 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.main import create_app
+from app.models import Role
 from app.settings import Settings
+from tests.app.web.conftest import SignIn
 
 FOREIGN = [
     {"sec-fetch-site": "cross-site"},
@@ -60,3 +62,33 @@ def test_errors_elsewhere_are_pages(client: TestClient) -> None:
     answer = client.get("/nothing-here")
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_read_and_uploads_say_their_own(
+    client: TestClient, sign_in: SignIn
+) -> None:
+    sign_in(client, Role.RESEARCHER)
+    big = b"{" + b" " * (3 * 2**20)
+    refused = client.post("/api/v1/runs", content=big, headers={"content-type": "application/json"})
+    assert (refused.status_code, refused.headers["content-type"]) == (413, "application/problem+json")
+    assert client.post("/api/v1/uploads", params={"name": "a.jsonl"}, content=big).status_code == 201
+
+
+def test_what_belongs_to_a_person_is_kept_by_no_cache(client: TestClient, sign_in: SignIn) -> None:
+    sign_in(client)
+    for path in ("/me", "/api/v1/me", "/label"):
+        assert client.get(path).headers["cache-control"] == "no-store"
+
+
+def test_browsers_are_told_to_stay_with_https_where_there_is_https(settings: Settings) -> None:
+    https = create_app(settings.model_copy(update={"public_url": "https://label.example"}))
+    with TestClient(https, base_url="https://label.example") as client:
+        assert client.get("/signin").headers["strict-transport-security"] == "max-age=31536000"
+    with TestClient(create_app(settings)) as client:
+        assert "strict-transport-security" not in client.get("/signin").headers
+
+
+def test_nothing_about_the_server_is_told(client: TestClient) -> None:
+    headers = client.get("/signin").headers
+    assert {"server", "x-powered-by"}.isdisjoint(headers)
+    assert headers["x-content-type-options"] == "nosniff"

@@ -1,0 +1,226 @@
+"""`prefloop doctor`: what a site needs, part by part, and how to mend what is wrong. It changes nothing."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from celery import Celery
+from kombu import Connection
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from app import migrating, preflight
+from app.broker import TRANSPORT_OPTIONS
+from app.db import make_engine
+from app.jobs import Queue
+from app.models import Audit, Job, JobState
+from app.settings import Settings
+
+CLOCK_SECONDS = 5.0
+"""Clocks further apart make times on pages wrong; nothing in the loop depends on them."""
+PING_SECONDS = 3.0
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Health(StrEnum):
+    """How a part is."""
+
+    OK = "ok"
+    ODD = "odd"
+    """It works, but somebody should look."""
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What was found out about one part."""
+
+    part: str
+    health: Health
+    said: str
+    """What there is."""
+    mend: str = ""
+    """What to do about it."""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, one by one as they are made.
+
+    Args:
+        settings: with the URLs of database and broker, if there are any.
+    """
+    yield _disk(settings)
+    yield from _database(settings)
+    yield _broker(settings)
+    yield _workers(settings)
+    yield _gpu()
+    yield _models(settings)
+    yield _checkpoints(settings)
+    yield _address(settings)
+
+
+def _disk(settings: Settings) -> Finding:
+    folder = next(place for place in (settings.home, *settings.home.parents) if place.exists())
+    free = shutil.disk_usage(folder).free / preflight.GIB
+    said = f"{free:.1f} GiB free for {settings.home}"
+    if free < 0.5:
+        return _bad("disk", said, "Checkpoints and jobs stop below 512 MiB: free some, or see `prefloop gc`.")
+    if free < 5:
+        return _odd("disk", said, "A few checkpoints of a larger model fill this: `prefloop gc` lists what may go.")
+    return _ok("disk", said)
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    if settings.database_url is None:
+        yield _bad("database", "no URL", "Set PREFLOOP_DATABASE_URL, or start everything with `prefloop up`.")
+        return
+    engine = make_engine(settings.database_url, pool_size=1)
+    try:
+        with engine.connect() as connection:
+            version = connection.scalar(text("show server_version"))
+            yield _ok("database", f"PostgreSQL {version} answers")
+        yield from (_migrations(engine), _clock(engine), _audit(engine), _jobs(engine, settings))
+    except SQLAlchemyError as error:
+        why = str(getattr(error, "orig", error)).strip().splitlines()[0]
+        yield _bad("database", why, "Is it running, and is PREFLOOP_DATABASE_URL its address?")
+    finally:
+        engine.dispose()
+
+
+def _migrations(engine: Engine) -> Finding:
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    newest = ScriptDirectory.from_config(migrating.config()).get_current_head()
+    if found == newest:
+        return _ok("schema", f"at {found}, the newest")
+    return _bad("schema", f"at {found}, this version needs {newest}", "Run `prefloop migrate`.")
+
+
+def _clock(engine: Engine) -> Finding:
+    with engine.connect() as connection:
+        before = time.time()
+        there = float(connection.scalar(select(func.extract("epoch", func.clock_timestamp()))) or 0)
+        apart = abs(there - (before + time.time()) / 2)
+    said = f"{apart:.1f} s from the database's"
+    return _ok("clock", said) if apart < CLOCK_SECONDS else _odd("clock", said, "Run a time service on both machines.")
+
+
+def _audit(engine: Engine) -> Finding:
+    """Whether the role that the site uses could change what is in the audit log."""
+    name = Audit.__tablename__
+    asked = "select bool_or(has_table_privilege(:name, right_)) from unnest(array['update','delete','truncate']) right_"
+    with engine.connect() as connection:
+        role = connection.scalar(text("select current_user"))
+        can = connection.scalar(text(asked), {"name": name})
+    if not can:
+        return _ok("audit", f"the role {role} can add to the log, not change it")
+    return _odd(
+        "audit",
+        f"the role {role} owns the log; a trigger protects it, which its owner could drop",
+        "Use a role of its own for the site: PREFLOOP_OWNER_DATABASE_URL, see docs/security.md.",
+    )
+
+
+def _jobs(engine: Engine, settings: Settings) -> Finding:
+    by_state = select(Job.state, func.count().label("jobs")).group_by(Job.state)
+    with engine.connect() as connection:
+        counts = {row.state: row.jobs for row in connection.execute(by_state)}
+        age = func.extract("epoch", func.clock_timestamp() - func.min(Job.sent_at))
+        oldest = connection.scalar(select(age).where(Job.state == JobState.QUEUED))
+    said = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none yet"
+    if failed := counts.get(JobState.FAILED):
+        return _odd("jobs", said, f"{failed} failed: the run's page says why; resuming the run tries them again.")
+    if oldest is not None and float(oldest) > 10 * settings.resend_seconds:
+        return _bad("jobs", f"{said}; one waits for {float(oldest):.0f} s", "Does a trainer serve its queue?")
+    return _ok("jobs", said)
+
+
+def _broker(settings: Settings) -> Finding:
+    if settings.broker_url is None:
+        return _bad("broker", "no URL", "Set PREFLOOP_BROKER_URL. Labeling works without, training does not.")
+    try:
+        with Connection(settings.broker_url, transport_options=TRANSPORT_OPTIONS) as connection:
+            connection.default_channel.client.ping()
+    except Exception as error:  # whatever the transport raises is the finding
+        return _bad("broker", f"does not answer ({type(error).__name__})", "Start it; labeling goes on meanwhile.")
+    return _ok("broker", "answers")
+
+
+def _workers(settings: Settings) -> Finding:
+    if settings.broker_url is None:
+        return _bad("workers", "cannot be asked without a broker")
+    celery = Celery(broker=settings.broker_url)
+    celery.conf.broker_transport_options = TRANSPORT_OPTIONS
+    try:
+        answers = celery.control.inspect(timeout=PING_SECONDS).active_queues() or {}
+    except Exception as error:  # whatever the transport raises is the finding
+        return _bad("workers", f"cannot be asked ({type(error).__name__})", "Mend the broker first.")
+    served = {queue["name"] for queues in answers.values() for queue in queues}
+    missing = sorted(set(Queue) - served)
+    said = f"{len(answers)} answer" if answers else "none answers"
+    if not missing:
+        return _ok("workers", said)
+    # A trainer that computes answers nobody: its heartbeat in the jobs tells that it lives.
+    said = f"{said}; nobody answers for {', '.join(missing)}"
+    return _odd("workers", said, "A trainer in the midst of a job is silent; else start the workers of these queues.")
+
+
+def _gpu() -> Finding:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return _ok("GPU", "none here; the trainer uses the processor")
+    asked = [program, "--query-gpu=name,memory.total,memory.used", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=30, check=False)
+    if done.returncode:
+        return _bad("GPU", "nvidia-smi fails", "The driver does not work: the trainer would use the processor.")
+    return _ok("GPU", "; ".join(done.stdout.strip().splitlines()))
+
+
+def _models(settings: Settings) -> Finding:
+    found = [place.parent.name for place in settings.models_dir.glob("*/config.json")]
+    if found:
+        return _ok("models", f"{', '.join(sorted(found))} in {settings.models_dir}")
+    return _odd("models", f"none in {settings.models_dir}", "`prefloop fetch-model` gets one; a run fetches its own.")
+
+
+def _checkpoints(settings: Settings) -> Finding:
+    place: Path = settings.checkpoints_dir
+    if not place.exists():
+        return _ok("checkpoints", f"none yet in {place}")
+    if not os.access(place, os.W_OK | os.X_OK):
+        return _bad("checkpoints", f"{place} cannot be written", "Give it to the user that runs the workers.")
+    whole = sum(1 for one in place.iterdir() if one.is_dir())
+    return _ok("checkpoints", f"{whole} in {place}")
+
+
+def _address(settings: Settings) -> Finding:
+    parts = urlsplit(settings.site_url)
+    said = settings.site_url
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+        return _odd("address", f"{said} is not HTTPS", "Put a proxy with HTTPS before it and set PREFLOOP_PUBLIC_URL.")
+    try:
+        answer = httpx.get(f"{said}/health/live", timeout=5.0, trust_env=parts.hostname not in LOOPBACK)
+    except httpx.HTTPError as error:
+        return _bad("address", f"{said} does not answer ({type(error).__name__})", "Is the web server running?")
+    if not answer.is_success:
+        return _bad("address", f"{said} answers {answer.status_code}", "Does the proxy lead to the web server?")
+    return _ok("address", f"{said} answers")
+
+
+def _finding(health: Health) -> Callable[..., Finding]:
+    def made(part: str, said: str, mend: str = "") -> Finding:
+        return Finding(part=part, health=health, said=said, mend=mend)
+
+    return made
+
+
+_ok, _odd, _bad = map(_finding, Health)
