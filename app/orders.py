@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from app.hparams import TaskHParams
+from app.kinds import Split, Verdict
 
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*\S[^\x00]*$")]
 
@@ -116,8 +117,8 @@ class LabelScope(Order):
     """Which labels; without a condition all."""
 
     purposes: tuple[str, ...] | None = None
-    verdicts: tuple[str, ...] | None = None
-    splits: tuple[str, ...] | None = None
+    verdicts: tuple[Verdict, ...] | None = None
+    splits: tuple[Split, ...] | None = None
     """Of the prompts: train, valid, test."""
     labelers: tuple[UUID, ...] | None = None
     policies: tuple[UUID, ...] | None = None

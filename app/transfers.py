@@ -1,5 +1,6 @@
 """Ask for data to go in or out, as jobs; see how they go."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 from app import audit, jobs, runs, uploads
 from app.errors import InvalidError, NotFoundError
 from app.kinds import CARRIED, JobKind
-from app.models import Checkpoint, CheckpointKind, Job, Run
+from app.models import Checkpoint, CheckpointKind, Job, Purpose, Run
 from app.orders import ExportOrder, LabelFormat, LabelOrder, Like, ModelOrder, Order, PromptOrder
 
 LISTED = 50
@@ -37,6 +38,8 @@ def import_labels(session: Session, run_id: UUID, order: LabelOrder, *, account_
 def export_labels(session: Session, run_id: UUID, order: ExportOrder, *, account_id: UUID | None) -> Job:
     """Queue an export of a run's labels; as token ids a trainer writes them, for it needs a tokenizer."""
     runs.get(session, run_id)
+    if unknown := set(order.scope.purposes or ()) - set(Purpose):
+        raise InvalidError(f"There is no purpose {', '.join(sorted(unknown))}: choose of {', '.join(Purpose)}.")
     kind = JobKind.EXPORT_IDS if order.format == LabelFormat.IDS else JobKind.EXPORT_LABELS
     job = queue(session, kind, order, run_id=run_id, account_id=account_id)
     audit.record(session, account_id, "labels.exported", run_id=run_id, format=order.format, job=str(job.id))
@@ -84,6 +87,8 @@ def require_reachable(source: str) -> None:
 def queue(session: Session, kind: JobKind, order: Order, *, run_id: UUID | None, account_id: UUID | None) -> Job:
     """A new job row with its order, sent once the transaction has committed."""
     args = {"order": order.model_dump(mode="json"), "account": None if account_id is None else str(account_id)}
+    if "\\u0000" in json.dumps(args):
+        raise InvalidError("The order holds a NUL character: remove it.")
     job = Job(run_id=run_id, kind=kind, step=next_step(session, run_id, kind), args=args)
     session.add(job)
     session.flush()

@@ -73,7 +73,7 @@ def import_labels(run_id: UUID, order: LabelOrder, me: ResearcherDep, session: S
 
 
 @router.post("/runs/{run_id}/labels/exports", status_code=202)
-def export_labels(run_id: UUID, order: ExportOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
+def export_label_files(run_id: UUID, order: ExportOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
     """Export a run's labels as a job; its result names the files, a manifest with their sha256 among them."""
     return JobRef(job=transfers.export_labels(session, run_id, order, account_id=me.id).id)
 

@@ -40,6 +40,17 @@ def test_a_path_of_the_server_is_not_for_the_web(client: TestClient, sign_in: Si
         assert "upload the file" in refused.json()["detail"]
 
 
+def test_an_order_that_makes_no_sense_is_refused(client: TestClient, sign_in: SignIn, session: Session) -> None:
+    sign_in(client, Role.RESEARCHER)
+    run = make_run(session)
+    session.commit()
+    nul = {"prompt_set": "mine", "source": "books", "column": "a\0b"}
+    assert "NUL" in client.post("/api/v1/prompts/imports", json=nul).json()["detail"]
+    for scope in ({"purposes": ["none"]}, {"verdicts": ["good"]}, {"since": "today"}):
+        asked = client.post(f"/api/v1/runs/{run.id}/labels/exports", json={"scope": scope})
+        assert asked.status_code == 422, scope
+
+
 def test_labelers_bring_no_data(client: TestClient, sign_in: SignIn) -> None:
     sign_in(client, Role.LABELER)
     for method, path in (("post", "/api/v1/uploads?name=a.txt"), ("get", "/data"), ("get", "/api/v1/prompt-sets")):
