@@ -49,6 +49,9 @@ ADVANCE_RUN = "prefloop.advance_run"
 TICK = "prefloop.tick"
 """Celery task of every second: wakes running runs, resends and revives jobs."""
 
+ASSESS = "prefloop.assess"
+"""Celery task of every minute: works out how far labelers agree."""
+
 Message = tuple[str, Queue, str]
 """Task name, queue, id."""
 

@@ -29,6 +29,51 @@ class Mean:
     n: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """`hits` of `n` and the interval of the probability behind them; without trials nothing is known: 0 to 1."""
+
+    hits: int
+    n: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float | None:
+        """hits / n; None without trials."""
+        return self.hits / self.n if self.n else None
+
+
+def share(hits: int, n: int) -> Share:
+    """A share with its 95 % Wilson interval."""
+    interval = wilson_interval(hits, n)
+    return Share(hits=hits, n=n, low=interval.low, high=interval.high)
+
+
+def chi_square_evenness(counts: Sequence[int]) -> float:
+    """Probability of counts at least as uneven as these if each of them were equally likely; sound from about 5 each.
+
+    Raises: ValueError below two counts, or if all are 0.
+    """
+    total, k = sum(counts), len(counts)
+    if k < 2 or total == 0:
+        raise ValueError(f"evenness needs two counts and something counted, got {list(counts)}")
+    expected = total / k
+    return chi_square_tail(sum((count - expected) ** 2 for count in counts) / expected, k - 1)
+
+
+def chi_square_tail(value: float, degrees: int) -> float:
+    """Probability that a chi-square variable exceeds `value`.
+
+    Source: Abramowitz and Stegun 26.4.4, 26.4.5 and 26.4.8.
+    """
+    odd = degrees % 2
+    tail = math.erfc(math.sqrt(value / 2)) if odd else math.exp(-value / 2)
+    for n in range(2 - odd, degrees, 2):  # from n degrees to n + 2
+        tail += (value / 2) ** (n / 2) * math.exp(-value / 2) / math.gamma(n / 2 + 1)
+    return tail
+
+
 def wilson_interval(successes: int, n: int, *, confidence: float = CONFIDENCE) -> Interval:
     """Score interval of a proportion: stays within [0, 1] and is sound for few trials, unlike mean +- 2 errors.
 

@@ -61,6 +61,7 @@ WORKER_FLOORS = {
         "work",
         "database_task",
         "attempts",
+        "assessment",
         "transfers",
     },
     1: {"nets"},

@@ -8,10 +8,11 @@ from celery import Celery
 from kombu import Queue as KombuQueue
 
 from app.broker import TRANSPORT_OPTIONS
-from app.jobs import TICK, Queue
+from app.jobs import ASSESS, TICK, Queue
 from app.settings import Settings
 
 TICK_SECONDS = 1.0
+ASSESS_SECONDS = 60.0
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -27,7 +28,10 @@ def make_celery(settings: Settings) -> Celery:
         task_queues=[KombuQueue(queue) for queue in Queue],
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
-        beat_schedule={"tick": {"task": TICK, "schedule": TICK_SECONDS, "options": {"expires": 5.0}}},
+        beat_schedule={
+            "tick": {"task": TICK, "schedule": TICK_SECONDS, "options": {"expires": 5.0}},
+            "assess": {"task": ASSESS, "schedule": ASSESS_SECONDS, "options": {"expires": ASSESS_SECONDS}},
+        },
         beat_max_loop_interval=TICK_SECONDS,
     )
     return made

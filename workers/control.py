@@ -1,6 +1,7 @@
 """Tasks of the `control` worker: no torch, several at once: short queries, and data that goes in or out."""
 
 import socket
+from functools import cached_property
 from threading import BoundedSemaphore
 from uuid import UUID
 
@@ -9,11 +10,12 @@ import structlog
 from app import leasing, runs
 from app.db import session_scope
 from app.errors import DomainError
-from app.jobs import ADVANCE_RUN, CARRY, TICK
-from workers import attempts, fencing, plan
+from app.jobs import ADVANCE_RUN, ASSESS, CARRY, TICK
+from workers import assessment, attempts, fencing, plan
 from workers.celery_app import celery
 from workers.database_task import DatabaseTask
 from workers.heartbeat import heartbeat
+from workers.pacing import Pace
 from workers.transfers import HANDLERS, Errand
 
 CARRIERS = BoundedSemaphore(2)
@@ -22,10 +24,23 @@ CARRIERS = BoundedSemaphore(2)
 log = structlog.get_logger()
 
 
-@celery.task(name=ADVANCE_RUN, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
-def advance_run(self: DatabaseTask, run_id: str) -> None:
+class AdvanceTask(DatabaseTask):
+    """A task that knows how long it took last time."""
+
+    abstract = True
+
+    @cached_property
+    def pace(self) -> Pace:
+        """Of this process."""
+        return Pace()
+
+
+@celery.task(name=ADVANCE_RUN, bind=True, base=AdvanceTask)  # type: ignore[untyped-decorator]
+def advance_run(self: AdvanceTask, run_id: str) -> None:
     """Start what a run needs next. Safe to deliver twice, and together with itself."""
-    with session_scope(self.factory) as session:
+    if not self.pace.is_due(run_id):
+        return  # the tick comes again
+    with self.pace.look(run_id), session_scope(self.factory) as session:
         actions = plan.advance(session, UUID(run_id))
     if actions:
         log.info("run_advanced", run=run_id, actions=[str(action) for action in actions])
@@ -44,6 +59,15 @@ def tick(self: DatabaseTask) -> None:
         log.info("jobs_sent_again", jobs=revived)
     for run_id in running:
         advance_run(str(run_id))
+
+
+@celery.task(name=ASSESS, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
+def assess(self: DatabaseTask) -> None:
+    """Every minute: how far the labelers of each run agree, where enough is new."""
+    with session_scope(self.factory) as session:
+        asked = [run.id for run in runs.newest_first(session)]
+    for run_id in asked:
+        assessment.assess(lambda: session_scope(self.factory), run_id)
 
 
 @celery.task(name=CARRY, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]

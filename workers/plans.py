@@ -96,6 +96,8 @@ class LabeledComparison:
     """Kept token ids of each sample."""
     target: tuple[float, ...]
     """Share of each sample in being the best: 1 of the chosen one, even shares of a tie or of none."""
+    weight: float = 1.0
+    """Of its loss, beside a mean of 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

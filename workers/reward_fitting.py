@@ -11,7 +11,7 @@ from app.hparams import RewardHead, RewardHParams
 from workers.nets.reward_ensemble import Reward
 from workers.nets.reward_model import Read, RewardModel
 from workers.reward_features import FeatureCache
-from workers.reward_labels import EncodedSample, RewardData, targets_of
+from workers.reward_labels import EncodedSample, RewardData, targets_of, weights_of
 from workers.reward_members import Member, Trunk, at_fitted_scale, fresh, reads_of, settled
 from workers.reward_quality import named, quality
 from workers.reward_tuning import Scale, member_scores, normalise, tune
@@ -114,7 +114,8 @@ class Fitter:
         features, normalization = self._features(winner.head)
         model.standardise(torch.cat([features.flatten(0, 1), normalization]))
         standard, targets = _standard(model, features)[rows], self._targets()[rows]
-        fit = fit_linear(standard, targets, l2=winner.l2, kind=self.data.kind)
+        weights = weights_of([self.data.train[row] for row in rows.tolist()])
+        fit = fit_linear(standard, targets, l2=winner.l2, kind=self.data.kind, weights=weights)
         with torch.no_grad():
             model.head.weight.copy_(fit.weight.unsqueeze(0))
             model.head.bias.fill_(fit.intercept)
@@ -161,7 +162,8 @@ class Fitter:
         model.standardise(torch.cat([features.flatten(0, 1), normalization]))
         penalties = [penalty * features.shape[-1] for penalty in PENALTIES]
         targets, kind = self._targets(), self.data.kind
-        found = cross_validate(_standard(model, features), targets, self._folds(), penalties, kind=kind)
+        standard, weights = _standard(model, features), weights_of(self.data.train)
+        found = cross_validate(standard, targets, self._folds(), penalties, kind=kind, weights=weights)
         return Evaluated(head=head, kind=kind, targets=targets, scores=found.scores, l2=found.l2)
 
     def _evaluate_tuned(self, head: RewardHead) -> Evaluated:

@@ -38,6 +38,8 @@ class EncodedLabel:
     """Kept token ids of each sample: k of a choice, one that was rated, two that differ."""
     target: tuple[float, ...]
     """As the kind of label has it: a share of each sample, the rating, or the difference."""
+    weight: float = 1.0
+    """Of its loss in training; what is held out is measured without weights."""
 
     @property
     def samples(self) -> list[EncodedSample]:
@@ -70,6 +72,12 @@ class RewardData:
                 raise ValueError("every label is a tie: label on until some sample is better than another")
         if both := {label.prompt for label in self.train} & {label.prompt for label in self.valid}:
             raise ValueError(f"{len(both)} prompts are in train and valid: split by prompt, or valid measures nothing")
+
+
+def weights_of(labels: Sequence[EncodedLabel]) -> Tensor | None:
+    """(n,) float64; None where all labels weigh the same."""
+    weights = torch.tensor([label.weight for label in labels], dtype=torch.float64)
+    return None if bool((weights == 1).all()) else weights
 
 
 def targets_of(labels: Sequence[EncodedLabel]) -> Tensor:

@@ -12,7 +12,7 @@ from workers.nets.precision import autocast
 from workers.nets.reward_ensemble import Reward
 from workers.nets.reward_model import RewardModel, Scored
 from workers.reward_features import batches, pad
-from workers.reward_labels import EncodedLabel, EncodedSample, targets_of
+from workers.reward_labels import EncodedLabel, EncodedSample, targets_of, weights_of
 from workers.rlhf.adam import TFAdam
 from workers.rlhf.labels import LabelKind
 from workers.rlhf.normalization import gain_and_bias
@@ -117,7 +117,8 @@ def _step(
     samples = [sample for label in labels for sample in label.samples]
     optimizer.zero_grad(set_to_none=True)
     scores = _forward(model, samples, len(labels[0].responses), bf16=bf16).view(len(labels), -1)
-    loss = kind.losses(scores, targets_of(labels).to(scores)).mean()
+    losses, weights = kind.losses(scores, targets_of(labels).to(scores)), weights_of(labels)
+    loss = losses.mean() if weights is None else (losses * weights.to(losses)).mean()
     loss.backward()
     optimizer.step()
     return loss.item()

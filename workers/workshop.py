@@ -278,6 +278,7 @@ class Workshop:
             query=samples[0].query,
             responses=tuple(sample.response for sample in samples),
             target=labeled.target,
+            weight=labeled.weight,
         )
 
     def _normalization(self, files: PolicyFiles, prompts: Sequence[str], hparams: RunHParams) -> list[EncodedSample]:

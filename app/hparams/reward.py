@@ -70,6 +70,9 @@ class RewardHParams(HParams):
     surplus_labels: Literal["drop", "use"] = "drop"
     """Answers that came when no more were wanted: `use` lets one stand in where no other answer to its comparison
     counts, say because a labeler was excluded since."""
+    label_weights: Literal["equal", "reliability"] = "equal"
+    """`reliability`: a label weighs as much as its labeler knows, by one-coin Dawid-Skene on comparisons that several
+    people answered; somebody of whom nothing is known yet weighs as much as the others on average."""
     query: Literal["formatted", "raw"] = "formatted"
     """What the reward model reads before the response: `raw` leaves out prefix and suffix, as published."""
     learning_rate: Rate = 1.77e-5

@@ -15,7 +15,9 @@ from app.reports.evidence import (
     open_blind,
     update_figures,
 )
+from app.reports.labelers import LabelerQuality, labeler, labelers
 from app.reports.origins import LabelOrigin, Origins, origins
+from app.reports.run_quality import AgreementReport, RunQuality, agreement, names, run_quality
 from app.reports.run_report import Pull, ReportedSample, RunReport, run_report
 from app.reports.series import Point, Series, labels_over_time, last_steps, metric_names, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
@@ -36,6 +38,7 @@ from app.reports.summary import (
 __all__ = [
     "ROLLED_BACK",
     "Accuracy",
+    "AgreementReport",
     "AndonReport",
     "Audited",
     "CheckpointRef",
@@ -48,12 +51,14 @@ __all__ = [
     "FailedJob",
     "JobInFlight",
     "LabelOrigin",
+    "LabelerQuality",
     "Lineage",
     "Origins",
     "Outcomes",
     "Point",
     "Pull",
     "ReportedSample",
+    "RunQuality",
     "RunReport",
     "RunSummary",
     "Series",
@@ -62,6 +67,7 @@ __all__ = [
     "ShowcaseText",
     "Status",
     "SummaryTable",
+    "agreement",
     "attempt",
     "audit",
     "blind_wins",
@@ -72,17 +78,21 @@ __all__ = [
     "first_figures",
     "fresh_since",
     "incoming_accuracy",
+    "labeler",
+    "labelers",
     "labels_over_time",
     "labels_per_minute",
     "last_steps",
     "lineage",
     "metric_names",
     "metrics",
+    "names",
     "novel_sentences",
     "oldest_minutes",
     "open_blind",
     "origins",
     "policy_named",
+    "run_quality",
     "run_report",
     "run_status",
     "run_summary",

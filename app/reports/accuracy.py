@@ -30,22 +30,23 @@ class Accuracy:
         return self.right / self.n if self.n else None
 
 
-def incoming_accuracy(session: Session, run_id: UUID, last: int = 200) -> Accuracy:
-    """Accuracy on the newest usable labels, at most `last`, that test a reward model without leaking.
+def incoming_accuracy(session: Session, run_id: UUID, last: int = 200, *, labeler_id: UUID | None = None) -> Accuracy:
+    """Accuracy on the newest usable labels (of one labeler), at most `last`, that test a reward model without leaking.
 
     A label counts if some reward model scored all samples of its comparison before the label came, and was fitted on
     no label of the same prompt; the newest such model is the one tested. Equal highest scores are told apart by sample
     id, which is random, so that a model without an opinion gets what chance gives.
     """
-    found = session.execute(_tests(run_id, last)).all()
+    found = session.execute(_tests(run_id, last, labeler_id)).all()
     right = sum(chosen == top for chosen, top in found)
     interval = quality.wilson_interval(right, len(found))
     return Accuracy(right=right, n=len(found), low=interval.low, high=interval.high)
 
 
-def _tests(run_id: UUID, last: int) -> Select[UUID | None, UUID]:
+def _tests(run_id: UUID, last: int, labeler_id: UUID | None) -> Select[UUID | None, UUID]:
     """Chosen and highest-scored sample. Labels are sorted before the join, which stops when it has found `last`."""
-    found = usable.usable_labels(run_id).subquery()
+    usable_labels = usable.usable_labels(run_id)
+    found = (usable_labels if labeler_id is None else usable_labels.where(Label.labeler_id == labeler_id)).subquery()
     label = select(found).order_by(found.c.created_at.desc(), found.c.id).limit(last * TRIED).subquery()
     tested = _newest_fair_model(run_id, label)
     return (

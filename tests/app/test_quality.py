@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app import quality
 from app.quality import Interval, Mean, mean_interval, t_quantile, wilson_interval
 
 T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042, 100: 1.984}
@@ -88,3 +89,18 @@ def test_t_quantile_needs_a_degree_of_freedom() -> None:
 
 def _is_within(truth: float, found: Mean) -> bool:
     return found.low <= truth <= found.high
+
+
+@pytest.mark.parametrize(
+    ("value", "degrees", "p"),
+    [(3.8415, 1, 0.05), (5.9915, 2, 0.05), (7.8147, 3, 0.05), (9.4877, 4, 0.05), (16.2662, 3, 1e-3)],
+)
+def test_the_chi_square_tail_is_that_of_the_tables(value: float, degrees: int, p: float) -> None:
+    assert quality.chi_square_tail(value, degrees) == pytest.approx(p, rel=1e-3)
+
+
+def test_even_counts_are_no_surprise_and_lopsided_ones_are() -> None:
+    assert quality.chi_square_evenness([5, 5, 5, 5]) == pytest.approx(1.0)
+    assert quality.chi_square_evenness([40, 0, 0, 0]) < 1e-20
+    with pytest.raises(ValueError, match="evenness"):
+        quality.chi_square_evenness([0, 0])

@@ -1,6 +1,7 @@
 """Training a whole reward model as published: its scale before and after, its rate, its Adam, step by step."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -113,3 +114,17 @@ def test_training_is_tensorflows_adam_without_decay_at_a_rate_that_falls_in_a_li
     # Rounding of float32; one step moves a weight by up to 1e-3.
     assert max(apart) < 3e-6
     assert found.scale == pytest.approx((slow.gain.item(), slow.bias.item()), abs=3e-6)
+
+
+def test_a_label_without_weight_teaches_nothing() -> None:
+    one, other = comparisons(2, seed=1)
+    hparams = RewardHParams(learning_rate=1e-3, batch=2)
+    flipped = replace(other, target=other.target[1:] + other.target[:1])
+    found = []
+    for weight in (0.0, 1.0):
+        models = fresh(), fresh()
+        for model, label in zip(models, (other, flipped), strict=True):
+            tuned(model, [replace(one, weight=2.0 - weight), replace(label, weight=weight)], hparams)
+        found.append([model.head.weight.detach() for model in models])
+    assert torch.equal(*found[0])
+    assert not torch.equal(*found[1])

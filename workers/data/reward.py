@@ -1,7 +1,8 @@
 """The train_reward job: which labels it learns from, and the model it leaves behind."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -54,14 +55,32 @@ def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     compared = _comparisons(session, labels, hparams.labeling.strength)
     in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
     prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))
+    train = [one for one, _ in compared if one.label_id in training]
+    if hparams.reward.label_weights == "reliability":
+        train = _weighted(session, run.id, train, {label.id: label.labeler_id for label in labels})
     return RewardPlan(
         reference=policy_files(session, run, run.reference_id),
         hparams=hparams,
-        train=tuple(one for one, _ in compared if one.label_id in training),
+        train=tuple(train),
         valid=tuple(one for one, split in compared if split == Split.VALID),
         normalization_prompts=tuple(prompts),
         seed=job_seed(hparams.seed, claim),
     )
+
+
+def _weighted(
+    session: Session, run_id: UUID, train: Sequence[LabeledComparison], labeler_of: Mapping[UUID, UUID]
+) -> list[LabeledComparison]:
+    """The labels weighted by how much their labelers know, the mean weight being 1."""
+    agreement = reports.agreement(session, run_id)
+    known = agreement.weights if agreement else {}
+    if not any(known.values()):
+        return list(train)
+    mean = sum(known.values()) / len(known)
+    raw = [known.get(labeler_of[one.label_id], mean) for one in train]
+    if not sum(raw):
+        return list(train)
+    return [replace(one, weight=weight * len(raw) / sum(raw)) for one, weight in zip(train, raw, strict=True)]
 
 
 def record_reward_model(

@@ -40,7 +40,13 @@ class CrossValidated(NamedTuple):
 
 
 def fit_linear(
-    features: Tensor, targets: Tensor, *, l2: float, kind: LabelKind = CHOICE, start: LinearFit | None = None
+    features: Tensor,
+    targets: Tensor,
+    *,
+    l2: float,
+    kind: LabelKind = CHOICE,
+    start: LinearFit | None = None,
+    weights: Tensor | None = None,
 ) -> LinearFit:
     """The head that minimises the summed loss of its scores, plus l2 / 2 * |weight|^2.
 
@@ -49,13 +55,16 @@ def fit_linear(
         targets: (n, m) float64, as `kind` has them.
         l2: positive; the precision of a Gaussian prior, so it means the same for any n.
         start: where to begin; zero without it. The result does not depend on it.
-    Raises: ValueError if l2 is not positive.
+        weights: (n,) float64, of each loss; of choices alone. None: 1 each.
+    Raises: ValueError if l2 is not positive, or weights are given for a fit by least squares.
     Source: Ziegler et al. 2019, eq. 1, for choices; ridge regression for ratings and differences.
     """
     if l2 <= 0:
         raise ValueError(f"l2 {l2} must be positive")
     problem = kind.least_squares(features, targets)
     if problem is not None:
+        if weights is not None:
+            raise ValueError("ratings and differences take no weights: give every label the weight 1")
         return _ridge(problem, l2)
     n, _, d = features.shape
     weight = (torch.zeros(d, dtype=features.dtype) if start is None else start.weight.clone()).requires_grad_(True)
@@ -69,7 +78,8 @@ def fit_linear(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = kind.losses(features @ weight, targets).sum() + l2 / 2 * weight.square().sum()
+        losses = kind.losses(features @ weight, targets)
+        loss = (losses if weights is None else losses * weights).sum() + l2 / 2 * weight.square().sum()
         loss.backward()
         return loss
 
@@ -78,12 +88,18 @@ def fit_linear(
 
 
 def cross_validate(
-    features: Tensor, targets: Tensor, folds: Tensor, penalties: Sequence[float], *, kind: LabelKind = CHOICE
+    features: Tensor,
+    targets: Tensor,
+    folds: Tensor,
+    penalties: Sequence[float],
+    *,
+    kind: LabelKind = CHOICE,
+    weights: Tensor | None = None,
 ) -> CrossValidated:
     """Score every label by a fit on the other folds, for each penalty; keep the penalty of the lowest loss.
 
     Args:
-        features, targets, kind: as in `fit_linear`.
+        features, targets, kind, weights: as in `fit_linear`; what is held out is measured without weights.
         folds: (n,) int64; labels of one prompt must share a fold.
         penalties: values of l2 to try, from the strongest to where they clearly do harm.
     Raises: ValueError unless there are two folds and one penalty.
@@ -98,7 +114,9 @@ def cross_validate(
         for fold in numbers:
             held_out = folds == fold
             rest = ~held_out
-            fits[fold] = fit_linear(features[rest], targets[rest], l2=l2, kind=kind, start=fits.get(fold))
+            heavy = None if weights is None else weights[rest]
+            start = fits.get(fold)
+            fits[fold] = fit_linear(features[rest], targets[rest], l2=l2, kind=kind, start=start, weights=heavy)
             scores[held_out] = fits[fold].scores(features[held_out])
         loss = kind.losses(scores, targets).mean().item()
         if loss < lowest.loss:

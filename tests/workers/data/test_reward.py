@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 from app import labeling
 from app.hparams import PRESETS, RunHParams
 from app.kinds import JobKind, Verdict
-from app.models import Account, Assignment, Comparison, ComparisonSample, Metric, Run
+from app.models import Account, Agreement, Assignment, Comparison, ComparisonSample, Label, Metric, Run
 from tests.factories import make_account, make_comparison, make_prompt, make_run
 from workers import fencing, plan
 from workers.data.reward import record_reward_model, reward_plan
@@ -83,6 +83,22 @@ def test_a_strength_that_nobody_asked_for_changes_nothing(session: Session) -> N
     run = make_run(session)
     answer(session, make_comparison(session, run), Verdict.BEST, 1, strength=1)
     assert planned(session, run).train[0].target == (0.0, 1.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("asked", "weights"), [("equal", [1.0, 1.0, 1.0]), ("reliability", [1.5, 0.5, 1.0])])
+def test_labels_weigh_as_much_as_their_labelers_know_where_the_run_asks(
+    session: Session, asked: str, weights: list[float]
+) -> None:
+    """0.9 and 0.3, and 0.6 of somebody unknown, which is the mean of those known; brought to a mean of 1."""
+    run = make_run(session, hparams=small_with(label_weights=asked).model_dump(mode="json"))
+    for slot in range(3):
+        answer(session, make_comparison(session, run), Verdict.BEST, slot)
+    careful, hasty, _ = session.scalars(select(Label.labeler_id).order_by(Label.created_at))
+    report: dict[str, object] = {"comparisons": 1, "labels": 2, "alpha": None, "percent": None, "pairs": []}
+    session.add(Agreement(run_id=run.id, labels=2, report=report | {"weights": {str(careful): 0.9, str(hasty): 0.3}}))
+    session.flush()
+    by_slot = {one.target.index(1.0): one.weight for one in planned(session, run).train}
+    assert [by_slot[slot] for slot in range(3)] == pytest.approx(weights)
 
 
 def test_calibration_and_disagreement_become_curves(session: Session) -> None:

@@ -149,3 +149,31 @@ def test_what_cannot_be_fitted_is_refused() -> None:
         fit_linear(features, best, l2=0.0)
     with pytest.raises(ValueError, match="folds"):
         cross_validate(features, best, torch.zeros(4, dtype=torch.int64), [1.0])
+
+
+def test_a_label_of_weight_two_is_two_labels() -> None:
+    features, best, _ = choices(30, 3)
+    weights = torch.ones(30, dtype=torch.float64)
+    weights[4], weights[7] = 2.0, 0.0
+    rows = [row for row in range(30) if row != 7] + [4]
+    weighted = fit_linear(features, best, l2=1.0, weights=weights).weight
+    assert torch.allclose(weighted, fit_linear(features[rows], best[rows], l2=1.0).weight, atol=1e-4)
+    assert not torch.allclose(weighted, fit_linear(features, best, l2=1.0).weight, atol=1e-3)
+
+
+def test_weights_reach_every_fold() -> None:
+    features, best, _ = choices(40, 3)
+    folds = torch.arange(40) % 4
+    muddled = best.clone()
+    muddled[::2] = best[::2].flip(dims=(1,))
+    weights = torch.tensor([0.0, 1.0] * 20, dtype=torch.float64)
+    found = cross_validate(features, muddled, folds, [1.0], weights=weights).scores
+    other = cross_validate(features, best, folds, [1.0], weights=weights).scores
+    assert torch.allclose(found, other)  # what weighs nothing taught nothing
+
+
+def test_ratings_take_no_weights() -> None:
+    with pytest.raises(ValueError, match="no weights"):
+        fit_linear(
+            torch.ones(2, 1, 1).double(), torch.ones(2, 1).double(), l2=1.0, kind=Rating(), weights=torch.ones(2)
+        )
