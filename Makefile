@@ -22,6 +22,8 @@ help: ## Show this help
 demo: $(VENV)/.demo ## Install, then start everything on this machine: make demo ARGS="--model gpt2"
 	@$(BIN)/prefloop up $(ARGS)
 
+# One thread: products of tiny models only wait for a second one.
+test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.test ## Install with the test tools, then run the tests: make test ARGS="-k embedded"
 	$(BIN)/pytest $(ARGS)
 

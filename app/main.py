@@ -61,7 +61,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         openapi_url="/api/v1/openapi.json",
         docs_url=None,
         redoc_url=None,
-        max_body_size=MOST_BODY_BYTES,
         generate_unique_id_function=lambda route: route.name,
         lifespan=_closing(engine),
     )
@@ -74,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
     app.add_middleware(SecurityHeaders, https=settings.site_url.startswith("https:"))
     app.add_middleware(RequestMeter, meters=app.state.meters)
-    problems.install(app)
+    problems.install(app, most_body_bytes=MOST_BODY_BYTES)
     _include_routes(app)
     openapi.install(app)
     return app

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import httpx
+import httpx2
 from authlib.integrations.base_client import OAuthError
 from authlib.integrations.httpx_client import OAuth2Client
 from itsdangerous import BadSignature, URLSafeTimedSerializer
@@ -100,7 +100,7 @@ class Provider:
                 claims = self._claims(answer["id_token"], KeySet.import_key_set(keys), trip.nonce)
             except (OAuthError, JoseError, KeyError, ValueError) as error:
                 raise ForbiddenError("The sign-in provider's answer is not valid: begin again.") from error
-            except httpx.HTTPError as error:
+            except httpx2.HTTPError as error:
                 raise _no_answer(self.issuer) from error
         name = claims.get("name") or claims.get("preferred_username") or claims.get("email") or claims["sub"]
         return Identity(subject=f"{self.issuer} {claims['sub']}", name=str(name)[:200])
@@ -137,7 +137,7 @@ class Provider:
         url = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
             found: dict[str, Any] = client.request("GET", url, withhold_token=True).raise_for_status().json()
-        except (httpx.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise _no_answer(self.issuer) from error
         if found.get("issuer") != self.issuer:
             raise UnavailableError(f"{url} is the configuration of another issuer: set PREFLOOP_OIDC_ISSUER to it.")

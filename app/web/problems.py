@@ -10,6 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import DomainError, InvalidError, TooManyError, UnauthorizedError, UnavailableError
 from app.web import pages
@@ -19,8 +21,30 @@ log = structlog.get_logger()
 RETRY_SECONDS = 2
 
 
-def install(app: FastAPI) -> None:
-    """Answer every kind of error."""
+class BigBodies:
+    """Lets the framework's refusal of a big body read as every other error does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = False
+
+        async def send_on(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                refused = True
+                await answer(Request(scope), _too_big())(scope, receive, send)
+            elif not refused:
+                await send(message)
+
+        await self.app(scope, receive, send_on)
+
+
+def install(app: FastAPI, *, most_body_bytes: int) -> None:
+    """Answer every kind of error; a body of more bytes is one, but where a route says its own limit."""
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=most_body_bytes)
+    app.add_middleware(BigBodies)
     app.add_exception_handler(DomainError, _domain)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
@@ -38,6 +62,12 @@ def answer(request: Request, error: DomainError, **extra: Any) -> Response:
         return page
     body = {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.detail, **extra}
     return JSONResponse(body, error.status, _headers(error), media_type="application/problem+json")
+
+
+def _too_big() -> DomainError:
+    error = DomainError("The body is too big: send less, or files in parts by the upload.")
+    error.status, error.title = int(HTTPStatus.REQUEST_ENTITY_TOO_LARGE), "Content Too Large"
+    return error
 
 
 def _headers(error: DomainError) -> dict[str, str]:

@@ -227,7 +227,8 @@ def test_flag_with_a_reason(desk: Page, database: Session) -> None:
     desk.wait_for_timeout(BETWEEN_PRESSES_MS)
     assert samples(desk) != before
     saved(desk)
-    assert database.scalars(select(Audit.detail["reason"].astext)).one() == "broken text: 1 2 3 z"
+    flagged = select(Audit.detail["reason"].astext).where(Audit.action == "comparison.flagged")
+    assert database.scalars(flagged).one() == "broken text: 1 2 3 z"
     assert database.scalars(select(Comparison.state).where(Comparison.state == ComparisonState.FLAGGED)).one()
     assert labels(database) == []
 

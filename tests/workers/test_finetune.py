@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from app.errors import ConflictError, InvalidError
 from app.hparams import RewardHead, SupervisedHParams, TaskHParams, preset
 from app.kinds import Split
+from app.rules import Score
 from app.texts import digest_of, split_of
 from tests.tiny import WORDS, save_tiny_model
 from workers.cli import app
@@ -30,6 +31,8 @@ from workers.workshop import Workshop
 
 HPARAMS = SupervisedHParams(rates=2, lowest_rate=3e-3, highest_rate=1e-2, batch=8, epochs=2, max_tokens=32)
 TASK = TaskHParams(question="?", response_tokens=6, min_terminator_index=2)
+ENDLESS = TASK.model_copy(update={"terminator": None})
+"""Takes every text: the tiny tokenizer does not know a last word with its full stop again."""
 PROMPTS = tuple(f"{a} was {b}" for a in WORDS[:5] for b in WORDS[5:13])
 
 
@@ -51,15 +54,21 @@ def happy(prompt: str, text: str) -> float:
     return float(text.count("happy"))
 
 
-def best_of(model: Path, n: int) -> BestOfTexts:
+def homely(prompt: str, text: str) -> float:  # noqa: ARG001
+    """Share of four words, so that a few texts can teach it."""
+    words = text.rstrip(".").split()
+    return sum(word in ("home", "door", "sun", "happy") for word in words) / max(1, len(words))
+
+
+def best_of(model: Path, n: int, score: Score = happy, task: TaskHParams = TASK) -> BestOfTexts:
     reference = Reference.load(model)
     return BestOfTexts(
         reference=reference,
-        scorer=TextScorer(score=happy, decoder=reference.tokenizer),
+        scorer=TextScorer(score=score, decoder=reference.tokenizer),
         judge="happy",
         n=n,
         prompts=PROMPTS,
-        task=TASK,
+        task=task,
         seed=1,
         bf16=False,
     )
@@ -166,14 +175,19 @@ class TestBestOf:
         assert (cut / "best_of_n.jsonl").read_bytes() == b"".join(lines)
 
     def test_it_becomes_a_model_that_scores_higher_than_its_base(self, tmp_path: Path, model: Path) -> None:
-        report = run(tmp_path / "out", asked(model, best_of(model, 16)))
+        report = run(tmp_path / "out", replace(asked(model, best_of(model, 16, homely, ENDLESS)), task=ENDLESS))
         assert report["kl_bound"] == pytest.approx(1.835, abs=1e-3)  # ln 16 - 15/16
-        written = []
-        for name, folder in (("base", model), ("tuned", tmp_path / "out")):
-            (samples := tmp_path / f"of_{name}").mkdir()
-            written.append(best_of(folder, 1).write(samples, quiet))
-        scores = [sum(happy(row.prompt or "", row.text) for row in some) / len(some) for some in written]
-        assert scores[1] > scores[0]
+        base, tuned = self.mean(model, tmp_path / "of_base"), self.mean(tmp_path / "out", tmp_path / "of_tuned")
+        assert tuned > 1.5 * base
+
+    @staticmethod
+    def mean(folder: Path, samples: Path, rounds: int = 5) -> float:
+        """Score of a valid sample, over several rounds of one per prompt."""
+        written: list[Row] = []
+        for seed in range(rounds):
+            (kept := samples / str(seed)).mkdir(parents=True)
+            written += replace(best_of(folder, 1, homely, ENDLESS), seed=seed).write(kept, quiet)
+        return sum(homely(row.prompt or "", row.text) for row in written) / len(written)
 
     def test_nothing_of_the_test_split_is_learned(self) -> None:
         kept = prompts_to_learn([*PROMPTS, PROMPTS[0].upper()])

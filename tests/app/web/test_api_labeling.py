@@ -143,7 +143,8 @@ def test_anybody_pulls_the_cord_and_a_researcher_releases_it(
     assert client.request("DELETE", url, json={"note": "fixed"}, headers=ada).status_code == 403
     released = client.request("DELETE", url, json={"note": "fixed"}, headers=researcher)
     assert (released.status_code, released.json()["note"]) == (200, "fixed")
-    assert client.delete(url, headers=researcher).status_code == 409
+    assert client.delete(url, headers=researcher).status_code == 422, "a release says why"
+    assert client.request("DELETE", url, json={"note": "again"}, headers=researcher).status_code == 409
 
 
 def test_text_that_the_database_cannot_hold_is_refused(client: TestClient, run: Run, ada: dict[str, str]) -> None:

@@ -139,7 +139,7 @@ def test_one_choice_of_four_is_three_pairs(client: TestClient, session: Session,
 
 
 def test_an_unknown_format_names_the_known_ones(client: TestClient, run: Run) -> None:
-    answer = client.get(f"{API}/runs/{run.id}/labels", params={"format": "parquet"})
+    answer = client.get(f"{API}/runs/{run.id}/labels", params={"format": "csv"})
     assert answer.status_code == 422
     assert "'best_of_4'" in answer.json()["detail"]
 

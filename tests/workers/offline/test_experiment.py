@@ -134,7 +134,7 @@ def test_noise_makes_some_labels_random(tmp_path: Path) -> None:
 
 
 def test_ties_train_where_they_are_even_and_an_ensemble_says_how_far_it_disagrees(tmp_path: Path) -> None:
-    hparams = small_hparams()
+    hparams = small_hparams(total_labels=64)  # so many that some are written after the first reward model
     reward = hparams.reward.model_copy(update={"tie_labels": "even", "ensemble": 2})
     setup = small_setup(tmp_path / "model", hparams.model_copy(update={"reward": reward}))
     run_small(tmp_path / "out", replace(setup, labeler="tests.workers.offline.small:happy_words"))
