@@ -142,6 +142,7 @@ class TestPairs:
 def test_questions_are_stored_with_the_label(make: Make, open_desk: OpenDesk, database: Session) -> None:
     page = open_desk(make(questions=(Question.NAIVE, Question.WRONG, Question.BETTER, Question.OVERALL)))
     expect(page.locator("#prompt")).to_be_hidden()
+    expect(page.locator("#naive textarea")).to_be_focused()
     page.keyboard.type("Snow falls.")
     page.keyboard.press("Enter")
     expect(page.locator("#prompt")).to_be_visible()
