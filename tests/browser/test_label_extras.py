@@ -151,11 +151,11 @@ def test_questions_are_stored_with_the_label(make: Make, open_desk: OpenDesk, da
     page.get_by_role("radio", name="6").check()
     page.get_by_label("What is wrong").fill("Too short.")
     page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_be_hidden()  # of the next one: the answer is on its way
     saved(page)
     (label,) = labels(database)
     said = {"naive": "Snow falls.", "wrong": "Too short.", "overall": 6}
     assert answers.stored(database, {label.id}) == {label.id: said}
-    expect(page.locator("#prompt")).to_be_hidden()  # of the next one
 
 
 class TestGuideline:
