@@ -21,7 +21,7 @@ from workers.ppo_learner import Learner
 from workers.ppo_objective import Objective
 from workers.ppo_stats import rollout_stats
 from workers.rlhf.guards import require_finite
-from workers.rlhf.kl import adaptive_kl_coef
+from workers.rlhf.kl import adaptive_kl_coef, damped_kl_coef
 from workers.rlhf.masks import Truncation, response_mask, truncate
 from workers.rlhf.rewards import score_penalty
 from workers.rlhf.schedule import SEED_STRIDE
@@ -44,6 +44,9 @@ class Progress:
     update: int
     """Updates done; the next one has this number."""
     kl_coef: float
+    """The controller's, before it is damped."""
+    kl: float | None = None
+    """Nats per response, of the last update; None: there was none, or PPO began anew from a policy."""
 
 
 class PPOTrainer:
@@ -158,7 +161,7 @@ class PPOTrainer:
 
         Raises: GuardError when the update leaves its bounds; the trainer must then be dropped.
         """
-        update, coef = self.progress.update, self.progress.kl_coef
+        update, coef = self.progress.update, self._kl_coef()
         mask = self.objective.mask(rollout)
         self.guards.check_rollout(rollout, mask)
         self.guards.check_trunk(self.models, rollout)
@@ -201,6 +204,13 @@ class PPOTrainer:
             responses, terminators=self.terminators, min_index=self.task.min_terminator_index, pad_id=PAD_ID
         )
 
+    def _kl_coef(self) -> float:
+        """What the penalty of the next update counts with."""
+        coef, kl = self.progress.kl_coef, self.progress.kl
+        if self.ppo.kl_target is None:
+            return coef
+        return damped_kl_coef(coef, kl, target=self.ppo.kl_target, damping=self.ppo.kl_damping)
+
     def _advance(self, observed_kl: float) -> None:
         coef = self.progress.kl_coef
         if self.ppo.kl_target is not None:
@@ -212,4 +222,4 @@ class PPOTrainer:
                 episodes=self.ppo.batch,
             )
             coef = max(adapted, self.ppo.kl_coef_least)
-        self.progress = Progress(update=self.progress.update + 1, kl_coef=coef)
+        self.progress = Progress(update=self.progress.update + 1, kl_coef=coef, kl=observed_kl)

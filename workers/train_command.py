@@ -65,7 +65,10 @@ def train(
         bool, typer.Option("--cut", help="Cut prompts out of longer texts, by the task's query_start and query_end.")
     ] = False,
     labels_file: Annotated[
-        Path | None, typer.Option(help="Labels to start from, in any of the forms of import-labels.")
+        Path | None,
+        typer.Option(
+            help="Labels to start from, in any of the forms of import-labels; or the folder of another experiment."
+        ),
     ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Made the token ids of --labels-file: gpt2 for the published ones.")

@@ -72,6 +72,8 @@ class PPOHParams(HParams):
     """Episodes over which the controller moves the coefficient by a factor of e at most 1.2."""
     kl_coef_least: Annotated[float, Field(ge=0)] = 0.0
     """The adaptive coefficient falls no lower: in a short run it could not rise again as fast as the policy moves."""
+    kl_damping: Annotated[float, Field(ge=0, le=5)] = 0.0
+    """Answer to the last update's KL at once: the coefficient times e^damping at twice the target, by it at 0."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
     """Of the penalty in the reward; what is reported and controlled is k1, the unbiased one."""
     mode: Literal["corrected", "reference"] = "corrected"

@@ -1,5 +1,6 @@
 """PPO on a tiny random GPT-2: it learns what is scored, resumes exactly, and leaves the reference alone."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,18 @@ def test_the_kl_coefficient_falls_no_lower_than_it_may(folder: Path) -> None:
     trainer = make_trainer(folder, held)
     coefs = [trainer.update(batch(folder), counts_happy(folder))["objective/kl_coef"] for _ in range(4)]
     assert coefs == pytest.approx([0.3, 0.294, 0.29, 0.29])
+
+
+def test_a_damped_coefficient_answers_to_the_kl_of_the_update_before(folder: Path) -> None:
+    """A KL of nearly nothing divides the coefficient by nearly e^0.5; the controller's state does not."""
+    damped = PPO.model_copy(update={"kl_target": 50.0, "kl_coef": 0.3, "kl_damping": 0.5})
+    trainer = make_trainer(folder, damped)
+    first, second = [trainer.update(batch(folder), counts_happy(folder)) for _ in range(2)]
+    assert first["objective/kl_coef"] == 0.3
+    answer = math.exp(0.5 * (first["objective/kl"] / 50 - 1))
+    assert second["objective/kl_coef"] == pytest.approx(0.3 * 0.98 * answer)
+    assert trainer.progress.kl_coef == pytest.approx(0.3 * 0.98**2)
+    assert trainer.progress.kl == second["objective/kl"]
 
 
 def test_the_kl_coefficient_follows_the_mean_kl_of_each_update(folder: Path) -> None:

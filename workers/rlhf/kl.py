@@ -66,5 +66,27 @@ def adaptive_kl_coef(coef: float, observed_kl: float, *, target: float, horizon:
         raise ValueError(f"KL target {target} and horizon {horizon} must be positive")
     if MAX_RELATIVE_ERROR * episodes >= horizon:
         raise ValueError(f"KL horizon {horizon} must be longer than {MAX_RELATIVE_ERROR} * {episodes} episodes")
-    error = min(max(observed_kl / target - 1, -MAX_RELATIVE_ERROR), MAX_RELATIVE_ERROR)
-    return coef * (1 + error * episodes / horizon)
+    return coef * (1 + _relative_error(observed_kl, target, MAX_RELATIVE_ERROR) * episodes / horizon)
+
+
+def damped_kl_coef(coef: float, observed_kl: float | None, *, target: float, damping: float) -> float:
+    """The coefficient to train with: the controller's, answering at once to where the KL stands.
+
+    The published controller adds up its error and nothing else, so that it swings about its target where it is fast
+    and is too late where it is slow. A term in proportion to the error damps the swing.
+
+    Args:
+        coef: the controller's.
+        observed_kl: nats per response, of the update before; None: there was none.
+        target: nats per response, positive.
+        damping: the coefficient is multiplied by exp(damping) at twice the target, divided by it at 0; 0 leaves it.
+    Returns: the coefficient times exp(damping * error), the error clipped to +-1: between both it never turns negative.
+    Source: ours; the idea is Stooke et al. 2020, "Responsive Safety in RL by PID Lagrangian Methods".
+    """
+    if observed_kl is None:
+        return coef
+    return coef * math.exp(damping * _relative_error(observed_kl, target, 1.0))
+
+
+def _relative_error(observed_kl: float, target: float, most: float) -> float:
+    return min(max(observed_kl / target - 1, -most), most)

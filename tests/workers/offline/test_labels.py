@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import InvalidError
+from app.errors import ConflictError, InvalidError
 from app.hparams import preset
 from app.kinds import Split
 from app.texts import digest_of, split_of
 from tests.tiny import save_tiny_model
 from workers.offline import events
+from workers.offline.journal import Journal
 from workers.offline.labels import read_file_of_labels
 from workers.offline.ledger import Ledger
 from workers.offline.reading import contradiction
@@ -54,3 +55,22 @@ def test_labels_are_brought_before_anything_else(tmp_path: Path) -> None:
     brought = events.Brought(given=given)
     assert contradiction(brought, Ledger.of([began])) is None
     assert contradiction(brought, Ledger.of([began, brought])) == "labels are brought before anything is sampled"
+
+
+def test_labels_of_another_experiment_with_the_same_model_are_taken_over(tmp_path: Path) -> None:
+    base = str(save_tiny_model(tmp_path / "tiny"))
+    given = read_file_of_labels(file_of(tmp_path / "a.jsonl", ["the sun", "rain"]), base, None, tmp_path, HPARAMS)
+    began = events.Began(hparams=HPARAMS, base_model=base, labeler="vader", noise=0.0)
+    asked = given[0].question.model_copy(update={"policy": 0, "reward_model": 0})
+    answered = events.Labeled(comparison=2, verdict=given[0].verdict, best=3)
+    other = Journal(tmp_path / "other")
+    sampled = events.Sampled(comparisons=(asked,), given_up=0)
+    other.append([began, events.Brought(given=given), sampled, answered])
+    with pytest.raises(ConflictError, match="at work"):
+        read_file_of_labels(tmp_path / "other", base, None, tmp_path, HPARAMS)
+    other.close()
+    taken = read_file_of_labels(tmp_path / "other", base, None, tmp_path, HPARAMS)
+    assert taken[:2] == given
+    assert (taken[2].question, taken[2].best, len(taken)) == (given[0].question, 3, 3)
+    with pytest.raises(InvalidError, match=r"on samples of .*tiny, not of gpt2"):
+        read_file_of_labels(tmp_path / "other", "gpt2", None, tmp_path, HPARAMS)

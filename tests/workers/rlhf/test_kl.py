@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.rlhf.kl import KLEstimator, adaptive_kl_coef, kl_per_episode, kl_per_token
+from workers.rlhf.kl import KLEstimator, adaptive_kl_coef, damped_kl_coef, kl_per_episode, kl_per_token
 
 ESTIMATORS: list[KLEstimator] = ["k1", "k2", "k3"]
 
@@ -66,6 +66,33 @@ def test_the_controller_settles_where_kl_meets_the_target() -> None:
     for _ in range(2000):  # a plant in which KL falls as the coefficient grows
         coef = adaptive_kl_coef(coef, 1.2 / coef, target=6, horizon=320, episodes=32)
     assert coef == pytest.approx(0.2, rel=1e-3)
+
+
+def test_damping_by_hand() -> None:
+    def damped(observed: float | None, damping: float = 1.0) -> float:
+        return damped_kl_coef(0.15, observed, target=6, damping=damping)
+
+    assert damped(None) == damped(6) == damped(60, damping=0) == 0.15
+    assert damped(12) == damped(600) == pytest.approx(0.15 * math.e)  # the error is clipped to 1
+    assert damped(0) == damped(-3) == pytest.approx(0.15 / math.e)
+    assert damped(9, damping=2) == pytest.approx(0.15 * math.e)
+
+
+def swings(damping: float) -> list[float]:
+    """KL of 400 updates of a policy that follows a tenth of the way each time to where its coefficient leads it."""
+    coef, kl, seen = 0.1, 0.0, []
+    for _ in range(400):
+        kl += 0.1 * (1.2 / damped_kl_coef(coef, kl, target=6, damping=damping) - kl)
+        coef = adaptive_kl_coef(coef, kl, target=6, horizon=64, episodes=32)
+        seen.append(kl)
+    return seen
+
+
+def test_a_damped_controller_swings_less_and_settles_at_the_same_kl() -> None:
+    plain, damped = swings(0.0), swings(1.0)
+    assert max(plain) > 9
+    assert max(damped) < 8
+    assert damped[-1] == pytest.approx(6, abs=0.05)
 
 
 @pytest.mark.parametrize(
