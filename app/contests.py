@@ -13,11 +13,11 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, jobs, retention
+from app import audit, queueing, retention
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import RunHParams
 from app.kinds import JobKind, Split
-from app.models import Checkpoint, CheckpointKind, Contest, Job, Prompt, Run
+from app.models import Checkpoint, CheckpointKind, Contest, Prompt, Run
 
 MOST_PROMPTS = 1_024
 MOST_BEST_OF = 256
@@ -79,7 +79,7 @@ def create(
     )
     session.add(made)
     session.flush()
-    _start(session, made)
+    queueing.queue(session, run.id, JobKind.CONTEST, {"contest": str(made.id)})
     told = {"contest": str(made.id), "left": sides[0].name, "right": sides[1].name, "prompts": prompts}
     audit.record(session, actor_id, "contest.created", run_id=run.id, **told)
     return made
@@ -169,12 +169,3 @@ def _check(session: Session, run: Run, sides: Sequence[Side], *, prompts: int, p
     if not 1 <= prompts <= min(there, MOST_PROMPTS):
         has = "test prompts with a reference text" if needs_texts else "test prompts"
         raise InvalidError(f"Choose 1 to {min(there, MOST_PROMPTS)} prompts: {prompt_set!r} has {there} {has}.")
-
-
-def _start(session: Session, made: Contest) -> None:
-    last = select(func.max(Job.step)).where(Job.run_id == made.run_id, Job.kind == JobKind.CONTEST)
-    step = (session.scalar(last) if session.scalar(last) is not None else -1) + 1  # type: ignore[operator]
-    job = Job(run_id=made.run_id, kind=JobKind.CONTEST, step=step, args={"contest": str(made.id)})
-    session.add(job)
-    session.flush()
-    jobs.send_job(session, job.id, job.kind)

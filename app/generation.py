@@ -2,13 +2,12 @@
 
 from uuid import UUID
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import jobs, retention
+from app import queueing, retention
 from app.errors import InvalidError, NotFoundError
 from app.kinds import JobKind
-from app.models import Checkpoint, CheckpointKind, Job, Run
+from app.models import Checkpoint, CheckpointKind, Job
 
 MOST_SAMPLES = 64
 MOST_CHARACTERS = 20_000
@@ -29,11 +28,7 @@ def ask(session: Session, *, checkpoint_id: UUID, prompt: str, count: int, accou
     retention.require_files(checkpoint)
     _check(prompt, count)
     args = {"checkpoint": str(checkpoint_id), "prompt": prompt, "count": count, "account": str(account_id)}
-    job = Job(run_id=checkpoint.run_id, kind=JobKind.GENERATE, step=_next_step(session, checkpoint.run_id), args=args)
-    session.add(job)
-    session.flush()
-    jobs.send_job(session, job.id, job.kind)
-    return job
+    return queueing.queue(session, checkpoint.run_id, JobKind.GENERATE, args)
 
 
 def job(session: Session, job_id: UUID) -> Job:
@@ -49,9 +44,3 @@ def _check(prompt: str, count: int) -> None:
         raise InvalidError(f"Give a prompt of 1 to {MOST_CHARACTERS} characters, NUL not among them.")
     if not 1 <= count <= MOST_SAMPLES:
         raise InvalidError(f"Ask for 1 to {MOST_SAMPLES} samples at a time, not {count}.")
-
-
-def _next_step(session: Session, run_id: UUID) -> int:
-    session.execute(select(Run.id).where(Run.id == run_id).with_for_update(key_share=True))  # one at a time counts
-    last = session.scalar(select(func.max(Job.step)).where(Job.run_id == run_id, Job.kind == JobKind.GENERATE))
-    return 0 if last is None else last + 1

@@ -28,6 +28,7 @@ QUEUE_OF: dict[JobKind, Queue] = {
     JobKind.SCORE: Queue.SAMPLING,
     JobKind.SHOWCASE: Queue.SAMPLING,
     JobKind.GENERATE: Queue.SAMPLING,
+    JobKind.READ_SAMPLES: Queue.SAMPLING,
     JobKind.CONTEST: Queue.SAMPLING,
     JobKind.IMPORT_MODEL: Queue.SAMPLING,
     JobKind.IMPORT_PROMPTS: Queue.CONTROL,

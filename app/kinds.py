@@ -14,6 +14,8 @@ class JobKind(StrEnum):
     """Continue fixed test prompts with a policy, for the dashboard."""
     GENERATE = "generate"
     """Continue a prompt that a researcher typed."""
+    READ_SAMPLES = "read_samples"
+    """Read samples again: the KL of each token, and their scores by the newest reward model."""
     CONTEST = "contest"
     """Write the samples of a blind head-to-head."""
     TRAIN_REWARD = "train_reward"
@@ -77,6 +79,8 @@ class Verdict(StrEnum):
     """Takes back the revision before it."""
 
 
+ASKED = (JobKind.GENERATE, JobKind.READ_SAMPLES, JobKind.CONTEST)
+"""Jobs that people ask for about a run: the loop does not wait for them, and there may be several at once."""
 CARRIED = (
     JobKind.IMPORT_PROMPTS,
     JobKind.CUT_PROMPTS,

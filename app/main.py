@@ -38,6 +38,7 @@ from app.web import (
     quality,
     report,
     runs,
+    samples,
     tasks,
 )
 from app.web.meters import Meters, RequestMeter
@@ -94,6 +95,7 @@ def _include_routes(app: FastAPI) -> None:
         tasks,
         runs,
         quality,
+        samples,
         dashboard,
         events,
         data,

@@ -13,6 +13,7 @@ from app.orders import LabelOrder, PromptOrder
 from workers import fencing, ppo_job
 from workers.data import contests as contest_data
 from workers.data import policy as policy_data
+from workers.data import readings as reading_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
 from workers.data import samples as sample_data
@@ -69,12 +70,36 @@ def score(work: Work) -> None:
 
 
 def showcase(work: Work) -> None:
-    """Continue the run's fixed test prompts with one policy."""
+    """Continue the run's fixed test prompts with one policy, and read what it wrote with the reference."""
     with work.transaction() as session:
         plan = sample_data.showcase_plan(session, work.claim)
     draws = work.workshop.write_once(plan)
+    kept = [
+        (prompt.text, draw.tokens[: draw.kept_tokens])
+        for prompt, written in zip(plan.prompts, draws, strict=True)
+        for draw in written
+    ]
+    readings = work.workshop.read(plan.policy, kept, plan.task)
     with work.transaction() as session:
-        sample_data.record_showcase(session, work.claim, plan, draws)
+        ids = sample_data.record_showcase(session, work.claim, plan, draws)
+        reading_data.record_readings(session, dict(zip(ids, readings, strict=True)))
+
+
+def read_samples(work: Work) -> None:
+    """Find the KL of each token of samples, and their scores by the newest reward model."""
+    with work.transaction() as session:
+        plan = reading_data.reading_plan(session, work.claim)
+    unread, unscored = ([(one.prompt, one.token_ids) for one in some] for some in (plan.unread, plan.unscored))
+    readings = work.workshop.read(plan.reference, unread, plan.task)
+    judged = work.workshop.judge(plan.reference, plan.reward, unscored, plan.task) if plan.reward and unscored else []
+    with work.transaction() as session:
+        reading_data.record_read(
+            session,
+            work.claim,
+            plan,
+            {one.id: reading for one, reading in zip(plan.unread, readings, strict=True)},
+            {one.id: judgement for one, judgement in zip(plan.unscored, judged, strict=True)},
+        )
 
 
 def generate(work: Work) -> None:
@@ -179,6 +204,7 @@ HANDLERS: dict[JobKind, Callable[[Work], None]] = {
     JobKind.SCORE: score,
     JobKind.SHOWCASE: showcase,
     JobKind.GENERATE: generate,
+    JobKind.READ_SAMPLES: read_samples,
     JobKind.CONTEST: contest,
     JobKind.TRAIN_REWARD: train_reward,
     JobKind.TRAIN_POLICY: train_policy,

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app import andon, audit, comparisons, reports, usable
 from app.hparams import RunHParams
 from app.jobs import send_job
-from app.kinds import CARRIED, JobKind
+from app.kinds import ASKED, CARRIED, JobKind
 from app.models import (
     Checkpoint,
     CheckpointKind,
@@ -27,7 +27,7 @@ from app.models import (
 )
 from workers import loop, tracking, watch
 
-UNORDERED = (JobKind.GENERATE, JobKind.CONTEST, *CARRIED)
+UNORDERED = (*ASKED, *CARRIED)
 """Kinds that people ask for; the loop does not wait for them."""
 
 NOTE_SECONDS = 10

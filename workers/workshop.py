@@ -37,6 +37,7 @@ from workers.reward_members import Trunk
 from workers.reward_tuning import judge_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, joined, sample_comparisons, sample_once
 from workers.task_checks import require_fit
+from workers.token_kl import Reading, read
 
 STATE_KIND, REWARD_KIND = "training_state", "reward_model"
 
@@ -174,6 +175,12 @@ class Workshop:
         ]
         judged = iter(self.judge(plan.policy, plan.reward, flat, plan.task))
         return {one.prompt: [next(judged) for _ in one.draws] for one in sampled}
+
+    def read(
+        self, policy: PolicyFiles, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams
+    ) -> list[Reading]:
+        """How likely the reference of a policy finds each token of samples, each a prompt and its kept token ids."""
+        return read(self.reference(policy), samples, task, self.autocast())
 
     def trainer(self, plan: PPOPlan) -> PPOTrainer:
         """PPO where the plan goes on: in memory still, from the training state on disk, from a policy or the reference.

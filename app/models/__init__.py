@@ -21,7 +21,7 @@ from app.models.metric import Metric
 from app.models.practice import PracticeAnswer, PracticeItem
 from app.models.prompt import Prompt
 from app.models.run import Phase, Run
-from app.models.sample import Sample, SamplePurpose, SampleScore
+from app.models.sample import Sample, SamplePurpose, SampleReading, SampleScore
 from app.models.tally import Tally
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "Run",
     "Sample",
     "SamplePurpose",
+    "SampleReading",
     "SampleScore",
     "Scope",
     "SignInMethod",

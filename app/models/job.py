@@ -8,10 +8,10 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.kinds import CARRIED, JobKind
+from app.kinds import ASKED, CARRIED, JobKind
 from app.models.base import Base, Dated, Keyed, enum_column
 
-_FREE = ", ".join(f"'{kind}'" for kind in (JobKind.GENERATE, JobKind.SHOWCASE, JobKind.CONTEST, *CARRIED))
+_FREE = ", ".join(f"'{kind}'" for kind in (JobKind.SHOWCASE, *ASKED, *CARRIED))
 """Kinds of which a run may have several in flight."""
 
 

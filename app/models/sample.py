@@ -49,6 +49,20 @@ class Sample(Keyed, Dated, Base):
     """Invalid samples of this prompt thrown away before enough valid ones were found."""
 
 
+class SampleReading(Dated, Base):
+    """How far the policy was from the reference, token by token, when it wrote a sample."""
+
+    __tablename__ = "sample_reading"
+
+    sample_id: Mapped[UUID] = mapped_column(ForeignKey("sample.id", ondelete="CASCADE"), primary_key=True)
+    kl: Mapped[float]
+    """Sum of `token_kl`: an estimate from one sample of the KL of the response, in nats."""
+    token_kl: Mapped[list[float]] = mapped_column(ARRAY(Float))
+    """Of each kept token, its log-probability under the policy less that under the reference, in nats."""
+    token_ends: Mapped[list[int]] = mapped_column(ARRAY(Integer))
+    """Where each kept token ends in the text, in characters."""
+
+
 class SampleScore(Dated, Base):
     """One reward model's score of one sample, stored before any label of it trains that model."""
 

@@ -1,6 +1,16 @@
 """Read-only queries for pages, API and workers: a session in, frozen dataclasses out."""
 
 from app.reports.accuracy import Accuracy, incoming_accuracy
+from app.reports.browse import (
+    BrowsedPrompt,
+    BrowsedSample,
+    Labeled,
+    Order,
+    SamplePage,
+    SampleQuery,
+    browse,
+    writers,
+)
 from app.reports.checkpoints import CheckpointReport, Lineage, checkpoints, lineage, policy_named
 from app.reports.contests import ContestResult, Example, contest_result
 from app.reports.events import Event, EventKind, events
@@ -41,6 +51,8 @@ __all__ = [
     "AgreementReport",
     "AndonReport",
     "Audited",
+    "BrowsedPrompt",
+    "BrowsedSample",
     "CheckpointRef",
     "CheckpointReport",
     "ContestResult",
@@ -51,8 +63,10 @@ __all__ = [
     "FailedJob",
     "JobInFlight",
     "LabelOrigin",
+    "Labeled",
     "LabelerQuality",
     "Lineage",
+    "Order",
     "Origins",
     "Outcomes",
     "Point",
@@ -61,6 +75,8 @@ __all__ = [
     "RunQuality",
     "RunReport",
     "RunSummary",
+    "SamplePage",
+    "SampleQuery",
     "Series",
     "Showcase",
     "ShowcasePrompt",
@@ -71,6 +87,7 @@ __all__ = [
     "attempt",
     "audit",
     "blind_wins",
+    "browse",
     "checkpoints",
     "choices",
     "contest_result",
@@ -99,4 +116,5 @@ __all__ = [
     "showcase",
     "summary_table",
     "update_figures",
+    "writers",
 ]

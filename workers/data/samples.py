@@ -144,12 +144,20 @@ def showcase_plan(session: Session, claim: Claim) -> SamplePlan:
     )
 
 
-def record_showcase(session: Session, claim: Claim, plan: SamplePlan, draws: Sequence[Sequence[SampleDraw]]) -> None:
-    """Showcase samples, one or more per prompt; ends the job."""
+def record_showcase(
+    session: Session, claim: Claim, plan: SamplePlan, draws: Sequence[Sequence[SampleDraw]]
+) -> list[UUID]:
+    """Showcase samples, one or more per prompt; ends the job. Returns: their ids, prompt by prompt."""
     run = runs.get(session, claim.run_id)
-    for prompt, written in zip(plan.prompts, draws, strict=True):
-        session.add_all(_row(run, plan, prompt, draw, SamplePurpose.SHOWCASE, 0) for draw in written)
-    fencing.finish(session, claim, {"samples": sum(map(len, draws))})
+    rows = [
+        _row(run, plan, prompt, draw, SamplePurpose.SHOWCASE, 0)
+        for prompt, written in zip(plan.prompts, draws, strict=True)
+        for draw in written
+    ]
+    session.add_all(rows)
+    session.flush()
+    fencing.finish(session, claim, {"samples": len(rows)})
+    return [row.id for row in rows]
 
 
 def generate_plan(session: Session, claim: Claim) -> SamplePlan:
