@@ -22,10 +22,10 @@ help: ## Show this help
 demo: $(VENV)/.demo ## Install, then start everything on this machine: make demo ARGS="--model gpt2"
 	@$(BIN)/prefloop up $(ARGS)
 
-# One thread: products of tiny models only wait for a second one.
+# A process per core, each with servers of its own, and one thread in each: tiny models only wait for a second one.
 test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.test ## Install with the test tools, then run the tests: make test ARGS="-k embedded"
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses=logical --maxprocesses=8 --dist=loadscope $(ARGS)
 
 test-all: $(VENV)/.test ## The tests, those of minutes included
 	$(BIN)/pytest -m "not gpu" $(ARGS)
