@@ -5,6 +5,7 @@ from threading import Lock
 
 from celery import Celery
 
+from app import logs
 from app.jobs import ADVANCE_RUN, Message
 
 QUIET_SECONDS = 5.0
@@ -51,7 +52,9 @@ class BrokerSender:
     def _send(self, message: Message) -> None:
         task, queue, key = message
         try:
-            self._celery.send_task(task, args=[key], queue=queue, retry=False, ignore_result=True)
+            # The worker goes on under the id of the request that asked.
+            headers = {"request_id": asked} if (asked := logs.request_id()) else None
+            self._celery.send_task(task, args=[key], queue=queue, headers=headers, retry=False, ignore_result=True)
         except Exception:
             with self._lock:
                 self._quiet_until = time.monotonic() + QUIET_SECONDS

@@ -35,6 +35,7 @@ def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float 
         pool_size=pool_size,
         max_overflow=5,
         pool_pre_ping=trusted_seconds == 0,
+        hide_parameters=True,  # errors reach logs, and the values may be what people wrote
         connect_args={"options": "-c timezone=UTC"},  # times come back in UTC, whatever the server's own zone is
     )
     if trusted_seconds:

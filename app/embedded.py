@@ -73,6 +73,7 @@ class Postgres:
             "unix_socket_directories": str(self.sockets),
             "unix_socket_permissions": "0700",
             "max_connections": "250",
+            "log_error_verbosity": "terse",  # else its log quotes the rows that it refuses
             **({} if self.durable else {"fsync": "off", "full_page_writes": "off"}),
         }
         flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
-from app import resources
+from app import logs, resources
 from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory
 from app.limiting import Limiter
@@ -41,7 +41,8 @@ from app.web import (
     samples,
     tasks,
 )
-from app.web.meters import Meters, RequestMeter
+from app.web.meters import Meters
+from app.web.request_watch import RequestWatch
 from app.web.security import CrossOriginRefusal, SecurityHeaders
 
 TRUSTED_SECONDS = 2.0
@@ -53,8 +54,14 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The site and its API on the database and broker that `settings` (default: the environment) name."""
-    settings = settings or Settings()
+    """The site and its API on the database and broker that `settings` name.
+
+    Args:
+        settings: None, as a server starts it: those of the environment, which then say how this process logs, too.
+    """
+    if settings is None:
+        settings = Settings()
+        logs.configure(settings.log_level, settings.log_format)
     engine = make_engine(settings.need_database_url(), trusted_seconds=TRUSTED_SECONDS)
     app = FastAPI(
         title="Prefloop",
@@ -70,11 +77,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.session_factory = make_session_factory(engine, sender)
     app.state.templates = pages.load_templates()
     app.state.limiter = Limiter(engine, labels_per_minute=settings.labels_per_minute)
-    app.state.meters = Meters(app.state.session_factory)
-    app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
-    app.add_middleware(SecurityHeaders, https=settings.site_url.startswith("https:"))
-    app.add_middleware(RequestMeter, meters=app.state.meters)
+    app.state.meters = Meters(app.state.session_factory, settings.metrics_dir)
     problems.install(app, most_body_bytes=MOST_BODY_BYTES)
+    app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
+    app.add_middleware(RequestWatch, meters=app.state.meters)
+    app.add_middleware(SecurityHeaders, https=settings.site_url.startswith("https:"))  # outermost: on every answer
     _include_routes(app)
     openapi.install(app)
     return app

@@ -16,7 +16,7 @@ class Settings(BaseSettings):
     """Settings of one process, read once at its entry point from variables `PREFLOOP_...` and passed down."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PREFLOOP_", extra="ignore", frozen=True, use_attribute_docstrings=True
+        env_prefix="PREFLOOP_", extra="ignore", frozen=True, use_attribute_docstrings=True, populate_by_name=True
     )
 
     home: Path = Path("~/.prefloop").expanduser()
@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     """Threads for matrix work in a trainer process; 0 takes all cores."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least that is logged."""
+    log_format: Literal["text", "json"] = "text"
+    """How web server and workers log: for people, or one JSON object per line."""
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port on which a worker answers Prometheus, at the address `PREFLOOP_HOST`. None: on none; the site tells the
+    state of the plant in any case."""
+    metrics_dir: Annotated[Path | None, Field(validation_alias="PROMETHEUS_MULTIPROC_DIR")] = None
+    """Folder in which several web processes of one machine add up their figures for Prometheus; empty at the start."""
 
     @model_validator(mode="after")
     def _single_sign_on_is_whole(self) -> Self:

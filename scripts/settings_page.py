@@ -27,7 +27,8 @@ def page() -> str:
 
 def _row(name: str, field: FieldInfo) -> str:
     meaning = " ".join((field.description or "").split())
-    return f"| `PREFLOOP_{name.upper()}` | {_default(name, field)} | {meaning}{_choices(field.annotation)} |\n"
+    variable = field.validation_alias or f"PREFLOOP_{name.upper()}"
+    return f"| `{variable}` | {_default(name, field)} | {meaning}{_choices(field.annotation)} |\n"
 
 
 def _default(name: str, field: FieldInfo) -> str:

@@ -33,6 +33,7 @@ APP_FLOORS = {
         "texts",
         "resources",
         "launch",
+        "logs",
         "client",
     },
 }
@@ -58,6 +59,8 @@ WORKER_FLOORS = {
         "plan",
         "watch",
         "heartbeat",
+        "presence",
+        "observing",
         "work",
         "database_task",
         "attempts",

@@ -1,16 +1,20 @@
 """One attempt at a claimed job: do it, or note why it failed."""
 
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import structlog
 
+from app import logs
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
 from app.jobs import wake_run
 from app.kinds import CARRIED
 from workers import fencing
 from workers.fencing import Claim, LostJobError
+from workers.meters import JOB_SECONDS, JOBS_RUNNING
 
 log = structlog.get_logger()
 
@@ -29,22 +33,47 @@ def attempt(
         explained: errors whose message says all; of others the trace is kept too.
         mend: called after an exception, before anything else.
     """
-    log.info("job_started", kind=mine.kind, step=mine.step, attempt=mine.attempt)
+    started = time.monotonic()
+    with logs.about(job=mine.job_id, run=mine.of_run, request_id=mine.request_id), _running(mine):
+        log.info("job_started", kind=mine.kind, step=mine.step, attempt=mine.attempt)
+        outcome = _outcome(mine, factory, do, explained, mend)
+        seconds = time.monotonic() - started
+        JOB_SECONDS.labels(mine.kind, outcome).observe(seconds)
+        log.info(f"job_{outcome}", kind=mine.kind, step=mine.step, seconds=round(seconds, 2))
+
+
+def _outcome(
+    mine: Claim,
+    factory: SessionFactory,
+    do: Callable[[], None],
+    explained: tuple[type[Exception], ...],
+    mend: Callable[[], None],
+) -> str:
     try:
         do()
     except LostJobError as error:
-        log.warning("job_lost", kind=mine.kind, step=mine.step, error=str(error))
+        log.warning("job_overtaken", error=str(error))
+        return "lost"
     except Exception as error:
         mend()
-        log.exception("job_failed", kind=mine.kind, step=mine.step)
+        log.exception("job_raised", kind=mine.kind, step=mine.step)
         # Data that cannot be read today cannot be read at the next try either.
         final = mine.kind in CARRIED and isinstance(error, InvalidError)
         with session_scope(factory) as session:
             fencing.fail(session, mine, _explained(error, explained), final=final)
             if mine.of_run is not None:
                 wake_run(session, mine.of_run)
-    else:
-        log.info("job_done", kind=mine.kind, step=mine.step)
+        return "failed"
+    return "done"
+
+
+@contextmanager
+def _running(mine: Claim) -> Iterator[None]:
+    JOBS_RUNNING.labels(mine.kind).inc()
+    try:
+        yield
+    finally:
+        JOBS_RUNNING.labels(mine.kind).dec()
 
 
 def _explained(error: Exception, explained: tuple[type[Exception], ...]) -> str:

@@ -10,6 +10,7 @@ from kombu import Queue as KombuQueue
 from app.broker import TRANSPORT_OPTIONS
 from app.jobs import ASSESS, TICK, Queue
 from app.settings import Settings
+from workers import observing
 
 TICK_SECONDS = 1.0
 ASSESS_SECONDS = 60.0
@@ -37,4 +38,6 @@ def make_celery(settings: Settings) -> Celery:
     return made
 
 
-celery = make_celery(Settings())
+_settings = Settings()
+celery = make_celery(_settings)
+observing.connect(_settings)

@@ -1,21 +1,24 @@
 """Tasks of the `control` worker: no torch, several at once: short queries, and data that goes in or out."""
 
-import socket
 from functools import cached_property
 from threading import BoundedSemaphore
+from typing import Any
 from uuid import UUID
 
 import structlog
+from celery.signals import worker_ready, worker_shutdown
 
 from app import leasing, runs
 from app.db import session_scope
 from app.errors import DomainError
-from app.jobs import ADVANCE_RUN, ASSESS, CARRY, TICK
+from app.jobs import ADVANCE_RUN, ASSESS, CARRY, TICK, Queue
 from workers import assessment, attempts, fencing, plan
 from workers.celery_app import celery
-from workers.database_task import DatabaseTask
+from workers.database_task import DatabaseTask, worker_name
 from workers.heartbeat import heartbeat
+from workers.meters import LAST_TICK, RUNS_ADVANCED, TICKS
 from workers.pacing import Pace
+from workers.presence import Presence
 from workers.transfers import HANDLERS, Errand
 
 CARRIERS = BoundedSemaphore(2)
@@ -42,6 +45,7 @@ def advance_run(self: AdvanceTask, run_id: str) -> None:
         return  # the tick comes again
     with self.pace.look(run_id), session_scope(self.factory) as session:
         actions = plan.advance(session, UUID(run_id))
+    RUNS_ADVANCED.labels("actions" if actions else "nothing").inc()
     if actions:
         log.info("run_advanced", run=run_id, actions=[str(action) for action in actions])
 
@@ -59,6 +63,8 @@ def tick(self: DatabaseTask) -> None:
         log.info("jobs_sent_again", jobs=revived)
     for run_id in running:
         advance_run(str(run_id))
+    TICKS.inc()
+    LAST_TICK.set_to_current_time()
 
 
 @celery.task(name=ASSESS, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
@@ -84,7 +90,7 @@ def carry(self: DatabaseTask, job_id: str) -> None:
 def _carry(task: DatabaseTask, job_id: UUID) -> None:
     settings, factory, stop = task.settings, task.factory, task.stopping
     with session_scope(factory) as session:
-        worker = f"{socket.gethostname()}:{task.request.hostname}"
+        worker = worker_name(task.request.hostname)
         mine = fencing.claim(session, job_id, worker=worker, stale_seconds=settings.stale_seconds)
     if mine is None:
         return
@@ -93,3 +99,15 @@ def _carry(task: DatabaseTask, job_id: UUID) -> None:
             claim=mine, factory=factory, home=settings.home, should_stop=lambda: stop.is_set() or lost.is_set()
         )
         attempts.attempt(mine, factory, lambda: HANDLERS[mine.kind](errand), explained=(DomainError,))
+
+
+@worker_ready.connect  # type: ignore[untyped-decorator]
+def _appear(sender: Any, **_: object) -> None:
+    presence = Presence(
+        factory=carry.factory,
+        name=worker_name(sender.hostname),
+        queues=[Queue(queue.name) for queue in sender.task_consumer.queues],
+        seconds=carry.settings.heartbeat_seconds,
+    )
+    presence.start()
+    worker_shutdown.connect(lambda **_: presence.stop(), weak=False)

@@ -1,5 +1,6 @@
 """What the tasks of both kinds of worker stand on: settings and sessions, once per process."""
 
+import socket
 from functools import cached_property
 from threading import Event
 
@@ -12,6 +13,11 @@ from app.settings import Settings
 
 POOL_SIZE = 8
 """Connections per worker process: its threads, a heartbeat, and room."""
+
+
+def worker_name(hostname: str) -> str:
+    """What the tables call a worker process: its host, and what Celery calls it."""
+    return f"{socket.gethostname()}:{hostname}"
 
 
 class DatabaseTask(Task):  # type: ignore[misc]

@@ -39,6 +39,8 @@ class Claim:
     args: dict[str, Any]
     progress: dict[str, Any]
     """What an earlier attempt noted; empty at first."""
+    request_id: str | None = None
+    """The request that asked for it."""
 
     @property
     def run_id(self) -> UUID:
@@ -60,7 +62,7 @@ def claim(session: Session, job_id: UUID, *, worker: str, stale_seconds: float) 
             heartbeat_at=func.clock_timestamp(),
             error=None,
         )
-        .returning(Job.run_id, Job.kind, Job.step, Job.attempt, Job.args, Job.progress)
+        .returning(Job.run_id, Job.kind, Job.step, Job.attempt, Job.args, Job.progress, Job.request_id)
     ).one_or_none()
     if row is None:
         return None
@@ -72,6 +74,7 @@ def claim(session: Session, job_id: UUID, *, worker: str, stale_seconds: float) 
         attempt=row.attempt,
         args=dict(row.args),
         progress=dict(row.progress or {}),
+        request_id=row.request_id,
     )
 
 

@@ -4,23 +4,23 @@ The solo pool runs one job at a time in the worker's main thread. What a job com
 that fails if another worker has taken the job over meanwhile.
 """
 
-import socket
 from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from celery.signals import worker_ready
+from celery.signals import worker_ready, worker_shutdown
 
 from app.db import session_scope
 from app.errors import DomainError
 from app.jobs import WORK, Queue
-from workers import attempts, fencing, listening
+from workers import attempts, fencing, gpu, listening
 from workers.celery_app import celery
 from workers.checkpoints import CheckpointError
-from workers.database_task import DatabaseTask
+from workers.database_task import DatabaseTask, worker_name
 from workers.handlers import HANDLERS
 from workers.heartbeat import heartbeat
 from workers.models import ModelUnavailableError
+from workers.presence import Presence
 from workers.rlhf.guards import GuardError
 from workers.work import Work
 from workers.workshop import Workshop
@@ -49,7 +49,7 @@ class TrainerTask(DatabaseTask):
 def work(self: TrainerTask, job_id: str) -> None:
     """Do one job row. Safe to deliver twice: the second delivery finds it claimed or done."""
     settings = self.settings
-    worker = f"{socket.gethostname()}:{self.request.hostname}"
+    worker = worker_name(self.request.hostname)
     with session_scope(self.factory) as session:
         mine = fencing.claim(session, UUID(job_id), worker=worker, stale_seconds=settings.stale_seconds)
     if mine is None:
@@ -75,3 +75,12 @@ def work(self: TrainerTask, job_id: str) -> None:
 def _listen(sender: Any, **_: object) -> None:
     served = {Queue(queue.name) for queue in sender.task_consumer.queues}
     listening.watch(work.factory, celery, work.activity, served)
+    presence = Presence(
+        factory=work.factory,
+        name=worker_name(sender.hostname),
+        queues=served,
+        seconds=work.settings.heartbeat_seconds,
+        gpu=gpu.memory,
+    )
+    presence.start()
+    worker_shutdown.connect(lambda **_: presence.stop(), weak=False)

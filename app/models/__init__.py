@@ -23,6 +23,7 @@ from app.models.prompt import Prompt
 from app.models.run import Phase, Run
 from app.models.sample import Sample, SamplePurpose, SampleReading, SampleScore
 from app.models.tally import Tally
+from app.models.worker import Worker
 
 __all__ = [
     "Account",
@@ -73,4 +74,5 @@ __all__ = [
     "Tally",
     "Verdict",
     "WebSession",
+    "Worker",
 ]

@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, Index, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app import logs
 from app.kinds import ASKED, CARRIED, JobKind
 from app.models.base import Base, Dated, Keyed, enum_column
 
@@ -52,6 +53,8 @@ class Job(Keyed, Dated, Base):
     failures: Mapped[int] = mapped_column(default=0)
     """Attempts that ended in an exception; a killed worker is no failure of the job."""
     worker: Mapped[str | None]
+    request_id: Mapped[str | None] = mapped_column(default=logs.request_id)
+    """The request in which somebody asked for it, or whose label woke its run; None: nobody's."""
     sent_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     heartbeat_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

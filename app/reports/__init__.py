@@ -27,6 +27,17 @@ from app.reports.evidence import (
 )
 from app.reports.labelers import LabelerQuality, labeler, labelers
 from app.reports.origins import LabelOrigin, Origins, origins
+from app.reports.plant import (
+    SILENT_SECONDS,
+    JobFigures,
+    Plant,
+    QueueFigures,
+    RunFigures,
+    WorkerFigures,
+    plant,
+    unserved,
+    workers,
+)
 from app.reports.run_quality import AgreementReport, RunQuality, agreement, names, run_quality
 from app.reports.run_report import Pull, ReportedSample, RunReport, run_report
 from app.reports.series import Point, Series, labels_over_time, last_steps, metric_names, metrics
@@ -47,6 +58,7 @@ from app.reports.summary import (
 
 __all__ = [
     "ROLLED_BACK",
+    "SILENT_SECONDS",
     "Accuracy",
     "AgreementReport",
     "AndonReport",
@@ -61,6 +73,7 @@ __all__ = [
     "EventKind",
     "Example",
     "FailedJob",
+    "JobFigures",
     "JobInFlight",
     "LabelOrigin",
     "Labeled",
@@ -69,9 +82,12 @@ __all__ = [
     "Order",
     "Origins",
     "Outcomes",
+    "Plant",
     "Point",
     "Pull",
+    "QueueFigures",
     "ReportedSample",
+    "RunFigures",
     "RunQuality",
     "RunReport",
     "RunSummary",
@@ -83,6 +99,7 @@ __all__ = [
     "ShowcaseText",
     "Status",
     "SummaryTable",
+    "WorkerFigures",
     "agreement",
     "attempt",
     "audit",
@@ -108,6 +125,7 @@ __all__ = [
     "oldest_minutes",
     "open_blind",
     "origins",
+    "plant",
     "policy_named",
     "run_quality",
     "run_report",
@@ -115,6 +133,8 @@ __all__ = [
     "run_summary",
     "showcase",
     "summary_table",
+    "unserved",
     "update_figures",
+    "workers",
     "writers",
 ]

@@ -9,12 +9,12 @@ from alembic.script import ScriptDirectory
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from kombu import Connection
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import migrating
+from app import migrating, reports
 from app.broker import TRANSPORT_OPTIONS
 from app.db import session_scope
 from app.models import Job, JobState
@@ -36,22 +36,30 @@ def live() -> dict[str, str]:
 def ready(factory: SessionFactoryDep, settings: SettingsDep) -> JSONResponse:
     """503 unless the database answers with the newest schema: labeling needs nothing else.
 
-    A dead broker, busy workers and a full disk are told, but people may go on labeling.
+    A dead broker, missing workers and a full disk make it `degraded`, with 200: people may go on labeling.
     """
     parts: dict[str, Any] = {"broker": _broker(settings), "disk": _disk(settings)}
     try:
         with session_scope(factory) as session:
-            parts |= {"database": "ok", "migrations": _migrations(session), "jobs": _jobs(session)}
+            parts |= {"database": "ok", "migrations": _migrations(session)}
+            if parts["migrations"] == "ok":
+                parts |= {"jobs": _jobs(session), "workers": _workers(session)}
     except SQLAlchemyError as error:
         parts |= {"database": f"unreachable: {type(error).__name__}", "migrations": "unknown"}
-    usable = parts["database"] == parts["migrations"] == "ok"
-    return JSONResponse({"status": "ok" if usable else "unavailable", **parts}, 200 if usable else 503)
+    status = _status(parts)
+    return JSONResponse({"status": status, **parts}, 503 if status == "unavailable" else 200)
 
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
     """Prometheus text format."""
-    return Response(generate_latest(request.app.state.meters.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.app.state.meters.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _status(parts: dict[str, Any]) -> str:
+    if not parts["database"] == parts["migrations"] == "ok":
+        return "unavailable"
+    return "ok" if parts["broker"] == parts["disk"] == parts["workers"] == "ok" else "degraded"
 
 
 @cache
@@ -75,6 +83,14 @@ def _jobs(session: Session) -> dict[str, Any]:
         "queued": session.scalar(queued),
         "seconds_since_heartbeat": None if seconds is None else round(float(seconds), 1),
     }
+
+
+def _workers(session: Session) -> str:
+    found = reports.workers(session)
+    unserved = reports.unserved(found)
+    if not unserved:
+        return "ok"
+    return f"none serves {', '.join(unserved)}; {sum(worker.lives for worker in found)} alive"
 
 
 def _broker(settings: Settings) -> str:

@@ -1,59 +1,57 @@
-"""Figures for Prometheus: requests as they pass, and the state of the plant read at each scrape."""
+"""Figures for Prometheus: requests as they pass, and the state of the plant, read from the tables at each scrape.
 
-import time
+With several web processes on one machine each adds up its own requests in a file of `settings.metrics_dir`; whichever
+of them is asked tells the sum. The state of the plant is the same whoever reads it.
+"""
+
 from collections.abc import Iterator
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
-from sqlalchemy import func, select
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from sqlalchemy.exc import SQLAlchemyError
 
+from app import reports
 from app.db import SessionFactory, session_scope
-from app.models import Comparison, ComparisonState, Job, Label, Run
+from app.jobs import Queue
+from app.models import Phase
 
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class Meters:
-    """One application's registry."""
+    """One application's figures.
 
-    def __init__(self, factory: SessionFactory) -> None:
-        self.registry = CollectorRegistry()
+    Args:
+        shared: folder where several processes add up; None: this process is the only one.
+    """
+
+    def __init__(self, factory: SessionFactory, shared: Path | None = None) -> None:
+        own = CollectorRegistry()
         self.requests = Histogram(
             "prefloop_http_request_seconds",
             "Seconds from a request to the end of its answer.",
             ("method", "route", "status"),
-            registry=self.registry,
+            registry=own,
             buckets=BUCKETS,
         )
-        self.registry.register(_Plant(factory))
+        self.streams = Gauge(
+            "prefloop_event_streams", "Open streams of events.", registry=own, multiprocess_mode="livesum"
+        )
+        self._plant = _Plant(factory)
+        self._own, self._shared = own, shared
 
-
-class RequestMeter:
-    """Pure ASGI: counts and times every request but streams that stay open."""
-
-    def __init__(self, app: ASGIApp, meters: Meters) -> None:
-        self.app = app
-        self.requests = meters.requests
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        started = time.perf_counter()
-        seen: Message = {"status": 500, "headers": []}
-
-        async def watch(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                seen.update(message)
-            await send(message)
-
-        await self.app(scope, receive, watch)
-        if not any(value.startswith(b"text/event-stream") for _, value in seen["headers"]):
-            route = getattr(scope.get("route"), "path", "other")
-            self.requests.labels(scope["method"], route, seen["status"]).observe(time.perf_counter() - started)
+    def exposition(self) -> bytes:
+        """All figures in Prometheus' text format."""
+        requests = self._own
+        if self._shared is not None:
+            requests = CollectorRegistry()
+            MultiProcessCollector(requests, str(self._shared))  # type: ignore[no-untyped-call]
+        plant = CollectorRegistry()
+        plant.register(self._plant)
+        return bytes(generate_latest(requests)) + bytes(generate_latest(plant))
 
 
 class _Plant(Collector):
@@ -67,22 +65,63 @@ class _Plant(Collector):
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """A handful of counts."""
-        labels = GaugeMetricFamily("prefloop_labels", "Label rows, revisions included.")
-        usable = GaugeMetricFamily("prefloop_labels_usable", "Labels that train.", labels=["run"])
-        episodes = GaugeMetricFamily("prefloop_episodes", "PPO episodes done.", labels=["run"])
-        ready = GaugeMetricFamily("prefloop_comparisons_ready", "Unanswered comparisons.", labels=["run"])
-        jobs = GaugeMetricFamily("prefloop_jobs", "Jobs by kind and state.", labels=["kind", "state"])
-        with session_scope(self.factory) as session:
-            labels.add_metric([], session.scalar(select(func.count(Label.id))) or 0)
-            for run in session.scalars(select(Run)):
-                usable.add_metric([str(run.id)], run.labels_usable)
-                episodes.add_metric([str(run.id)], run.episodes)
-            waiting = select(Comparison.run_id, func.count()).where(Comparison.state == ComparisonState.READY)
-            for run_id, count in session.execute(waiting.group_by(Comparison.run_id)):
-                ready.add_metric([str(run_id)], count)
-            for kind, state, count in session.execute(
-                select(Job.kind, Job.state, func.count()).group_by(Job.kind, Job.state)
-            ):
-                jobs.add_metric([kind, state], count)
-        yield from (labels, usable, episodes, ready, jobs)
+        """The plant; without a database only that it is away."""
+        try:
+            with session_scope(self.factory) as session:
+                found = reports.plant(session)
+        except SQLAlchemyError:
+            yield GaugeMetricFamily("prefloop_database_up", "Whether the database answers.", value=0)
+            return
+        yield GaugeMetricFamily("prefloop_database_up", "Whether the database answers.", value=1)
+        yield GaugeMetricFamily("prefloop_labels", "Answers that stand.", value=found.labels)
+        yield from _of_runs(found.runs)
+        yield from _of_jobs(found)
+        yield from _of_workers(found.workers)
+
+
+def _of_runs(runs: tuple[reports.RunFigures, ...]) -> Iterator[Metric]:
+    usable = GaugeMetricFamily("prefloop_labels_usable", "Labels that train.", labels=["run"])
+    episodes = GaugeMetricFamily("prefloop_episodes", "PPO episodes done.", labels=["run"])
+    ready = GaugeMetricFamily("prefloop_comparisons_ready", "Unanswered comparisons.", labels=["run"])
+    age = GaugeMetricFamily(
+        "prefloop_sample_age_seconds", "Age of the oldest samples that wait for an answer.", labels=["run"]
+    )
+    cord = GaugeMetricFamily("prefloop_cord_pulled", "1 while the andon cord is pulled.", labels=["run"])
+    running = GaugeMetricFamily("prefloop_run_running", "1 while neither paused nor complete.", labels=["run"])
+    for run in runs:
+        of_run = ((usable, run.usable), (episodes, run.episodes), (ready, run.ready), (age, run.oldest_seconds))
+        for family, value in (*of_run, (cord, run.cord_pulled), (running, run.phase == Phase.RUNNING)):
+            family.add_metric([str(run.id)], float(value))
+    yield from (usable, episodes, ready, age, cord, running)
+
+
+def _of_jobs(found: reports.Plant) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily("prefloop_jobs", "Jobs by kind and state.", labels=["kind", "state"])
+    failures = GaugeMetricFamily("prefloop_job_failures", "Attempts that raised.", labels=["kind", "state"])
+    for one in found.jobs:
+        jobs.add_metric([one.kind, one.state], one.jobs)
+        failures.add_metric([one.kind, one.state], one.failures)
+    waiting = GaugeMetricFamily("prefloop_queue_jobs", "Jobs that wait.", labels=["queue"])
+    age = GaugeMetricFamily("prefloop_queue_oldest_seconds", "Since the oldest of them was made.", labels=["queue"])
+    for queue in found.queues:
+        waiting.add_metric([queue.queue], queue.waiting)
+        age.add_metric([queue.queue], queue.oldest_seconds)
+    yield from (jobs, failures, waiting, age)
+
+
+def _of_workers(workers: tuple[reports.WorkerFigures, ...]) -> Iterator[Metric]:
+    silent = GaugeMetricFamily("prefloop_worker_silent_seconds", "Since it said that it lives.", labels=["worker"])
+    memory = GaugeMetricFamily("prefloop_worker_memory_bytes", "Resident memory.", labels=["worker"])
+    busy = GaugeMetricFamily("prefloop_worker_busy", "1 while it works on a job.", labels=["worker"])
+    gpu = GaugeMetricFamily("prefloop_worker_gpu_bytes", "Memory of its GPU.", labels=["worker", "gpu", "which"])
+    serving = GaugeMetricFamily("prefloop_queue_workers", "Workers that live and serve it.", labels=["queue"])
+    for one in workers:
+        silent.add_metric([one.name], one.silent_seconds)
+        memory.add_metric([one.name], one.memory_bytes)
+        busy.add_metric([one.name], float(one.job_id is not None))
+        if one.gpu is not None:
+            gpu.add_metric([one.name, one.gpu, "used"], one.gpu_used_bytes or 0)
+            gpu.add_metric([one.name, one.gpu, "total"], one.gpu_total_bytes or 0)
+    for queue in Queue:
+        serving.add_metric([queue], sum(one.lives and queue in one.queues for one in workers))
+    yield from (silent, memory, busy, gpu, serving)

@@ -49,7 +49,6 @@ def install(app: FastAPI, *, most_body_bytes: int) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(OperationalError, _database)
-    app.add_exception_handler(Exception, _unknown)
 
 
 def answer(request: Request, error: DomainError, **extra: Any) -> Response:
@@ -62,6 +61,11 @@ def answer(request: Request, error: DomainError, **extra: Any) -> Response:
         return page
     body = {"type": "about:blank", "title": error.title, "status": error.status, "detail": error.detail, **extra}
     return JSONResponse(body, error.status, _headers(error), media_type="application/problem+json")
+
+
+def unknown(request: Request, request_id: str) -> Response:
+    """The answer to what nobody foresaw."""
+    return answer(request, DomainError(f"Prefloop could not do this. Its log says why, under {request_id}."))
 
 
 def _too_big() -> DomainError:
@@ -103,8 +107,3 @@ def _database(request: Request, error: Exception) -> Response:
     assert isinstance(error, OperationalError)
     log.error("database_unreachable", error=str(error.orig))  # without the statement: it may hold what people typed
     return answer(request, UnavailableError("The database does not answer just now. Nothing was saved: try again."))
-
-
-def _unknown(request: Request, error: Exception) -> Response:
-    log.error("request_failed", path=request.url.path, error=repr(error))  # the server prints the traceback
-    return answer(request, DomainError("Prefloop could not do this. Its log says why."))
