@@ -15,7 +15,7 @@ import typer
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from app import accounts, doctor, embedded, migrating, run_commands, runs, simulate, terminal, welcome
+from app import accounts, backup_commands, doctor, embedded, migrating, run_commands, runs, simulate, terminal, welcome
 from app.db import make_engine
 from app.errors import DomainError, InvalidError, UnavailableError
 from app.hparams import parse_changes, planned
@@ -34,6 +34,9 @@ cli = typer.Typer(
 )
 
 cli.add_typer(run_commands.app, name="runs")
+cli.command()(backup_commands.backup)
+cli.command()(backup_commands.backups)
+cli.command()(backup_commands.restore)
 
 
 @cli.command("up")

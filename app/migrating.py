@@ -5,10 +5,13 @@ from collections.abc import Callable
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
-from sqlalchemy import URL, Engine, make_url, text
+from sqlalchemy import URL, Connection, Engine, make_url, text
 
 Action = Callable[[Config, str], None]
+UP: Action = command.upgrade
+DOWN: Action = command.downgrade
 
 LOCK = 5_719_040_118
 """Advisory lock: of several processes that start together one migrates, the others wait."""
@@ -16,12 +19,30 @@ LOCK = 5_719_040_118
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Migrate up to `revision` in one transaction."""
-    _run(engine, command.upgrade, revision)
+    _run(engine, UP, revision)
 
 
 def downgrade(engine: Engine, revision: str) -> None:
     """Migrate down to `revision` (`base` removes everything) in one transaction."""
-    _run(engine, command.downgrade, revision)
+    _run(engine, DOWN, revision)
+
+
+def within(connection: Connection, action: Action, revision: str) -> None:
+    """Go `UP` or `DOWN` to `revision` as a part of the transaction of `connection`."""
+    connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    made = config()
+    made.attributes["connection"] = connection
+    action(made, revision)
+
+
+def newest() -> str:
+    """The revision that this version works with."""
+    return str(ScriptDirectory.from_config(config()).get_current_head())
+
+
+def knows(revision: str) -> bool:
+    """Whether this version has a way from `revision` to its own."""
+    return revision in {script.revision for script in ScriptDirectory.from_config(config()).walk_revisions()}
 
 
 def let_in(engine: Engine, site_url: str) -> None:
@@ -68,7 +89,4 @@ def config() -> Config:
 
 def _run(engine: Engine, action: Action, revision: str) -> None:
     with engine.begin() as connection:
-        connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
-        made = config()
-        made.attributes["connection"] = connection
-        action(made, revision)
+        within(connection, action, revision)

@@ -8,11 +8,16 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, text, update
 from sqlalchemy.orm import Session, aliased
 
 from app.errors import ConflictError
 from app.models import Checkpoint, CheckpointKind, ComparisonSample, Evaluation, Label, Run, Sample
+
+WITH_FILES = (CheckpointKind.POLICY, CheckpointKind.REWARD_MODEL, CheckpointKind.TRAINING_STATE)
+"""Kinds that lie in the checkpoint store."""
+BACKUP_LOCK = 5_719_040_119
+"""Advisory lock that a backup holds for as long as it copies: no file that its snapshot names may go meanwhile."""
 
 _Policy = aliased(Checkpoint)
 _State = aliased(Checkpoint)
@@ -50,12 +55,26 @@ def let_go(session: Session, chosen: Collection[UUID]) -> list[Unwanted]:
     """Mark those of `chosen` removed that are still unwanted. Commit before their files go: a row without a file lies.
 
     No run changes what it names until the transaction ends.
+    Raises: ConflictError while a backup is made.
     """
+    if not may_remove(session):
+        raise ConflictError("A backup is being made, which may need these files: try again when it is done.")
     session.execute(select(Run.id).order_by(Run.id).with_for_update())
     going = [one for one in unwanted(session) if one.id in chosen]
     ids = [one.id for one in going]
     session.execute(update(Checkpoint).where(Checkpoint.id.in_(ids)).values(removed_at=func.clock_timestamp()))
     return going
+
+
+def may_remove(session: Session) -> bool:
+    """Whether no backup is being made. If so, one that begins now waits until the transaction ends."""
+    return bool(session.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": BACKUP_LOCK}))
+
+
+def wanted_digests(session: Session) -> set[str]:
+    """Digests whose files must be in the checkpoint store: see the head of this file."""
+    there = (Checkpoint.kind.in_(WITH_FILES), Checkpoint.removed_at.is_(None))
+    return set(session.scalars(select(Checkpoint.digest).where(_is_wanted(), *there)))
 
 
 def known_digests(session: Session) -> set[str]:

@@ -17,7 +17,7 @@ LONGEST_FILE = 400
 TEXT = {".py", ".html", ".js", ".css"}
 
 APP_FLOORS = {
-    4: {"main", "cli", "run_commands", "up"},
+    4: {"main", "cli", "run_commands", "backup_commands", "up"},
     3: {"web"},
     1: {"models", "jobs"},
     0: {
@@ -28,6 +28,7 @@ APP_FLOORS = {
         "hparams",
         "orders",
         "copying",
+        "checkpoint_files",
         "kinds",
         "rules",
         "texts",
@@ -80,6 +81,7 @@ SHARED = {
     "app.texts",
     "app.orders",
     "app.copying",
+    "app.checkpoint_files",
 }
 """Of the app, what every floor of the workers may read: no database and no torch comes with it."""
 MIDDLE_FLOOR = 2

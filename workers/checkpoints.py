@@ -34,10 +34,9 @@ from safetensors.torch import load_file
 from torch import Generator, Tensor
 from torch.optim import Optimizer
 
+from app.checkpoint_files import MANIFEST, SUFFIX, digest_of, files_of
 from workers.safetensors_writer import encoded_size, write_safetensors
 
-MANIFEST = "manifest.json"
-SUFFIX = ".safetensors"
 RESERVE_BYTES = 512 * 2**20
 """Left free on the disk, so that a database on it goes on taking labels."""
 LEFTOVER_SECONDS = 60.0
@@ -135,7 +134,7 @@ class CheckpointStore:
             content = {"kind": kind, "meta": meta_json, "files": files}
             if extras:  # else nothing, as before there were any: the digests of old checkpoints stay what they are
                 content["extras"] = {name: _write_synced(folder / name, extras[name]) for name in sorted(extras)}
-            digest = _digest_of(content)
+            digest = digest_of(content)
             libraries = {name: version(name) for name in LIBRARIES}
             _write_synced(folder / MANIFEST, json.dumps({**content, "libraries": libraries}, indent=1).encode())
             _sync_folder(folder)
@@ -178,21 +177,20 @@ class CheckpointStore:
             raise MissingCheckpointError(f"no checkpoint {digest} in {self.root}") from error
         except ValueError as error:
             raise CorruptCheckpointError(f"checkpoint {digest} in {self.root} has no readable manifest") from error
-        content = {key: value for key, value in manifest.items() if key in ("kind", "meta", "files", "extras")}
-        if _digest_of(content) != digest:
+        if digest_of(manifest) != digest:
             raise CorruptCheckpointError(f"the manifest of checkpoint {digest} in {self.root} was changed")
         return manifest
 
     def verify(self, digest: str) -> None:
         """Read every byte. Raises: MissingCheckpointError; CorruptCheckpointError naming the file that differs."""
-        for name, written in self._files(digest).items():
+        for name, written in files_of(self.manifest(digest)).items():
             path = self.root / digest / name
             if _sha256_of(path) != written["sha256"]:
                 raise CorruptCheckpointError(f"{path} is not what was saved")
 
     def size(self, digest: str) -> int:
         """Bytes on disk. Raises: MissingCheckpointError; CorruptCheckpointError."""
-        return sum(written["size"] for written in self._files(digest).values())
+        return sum(written["size"] for written in files_of(self.manifest(digest)).values())
 
     def delete(self, digest: str) -> None:
         """Remove one checkpoint at once; who has it loaded keeps it. Unknown digests are nothing to do."""
@@ -217,13 +215,6 @@ class CheckpointStore:
                 if old:
                     shutil.rmtree(folder, ignore_errors=True)
                 os.close(held)
-
-    def _files(self, digest: str) -> dict[str, dict[str, Any]]:
-        """Size and sum of every file but the manifest, by its whole name."""
-        manifest = self.manifest(digest)
-        files = {name + SUFFIX: written for name, written in manifest["files"].items()}
-        files.update(manifest.get("extras", {}))
-        return files
 
     def _require_room(self, needed: int) -> None:
         free = shutil.disk_usage(self.root).free
@@ -320,11 +311,6 @@ def _shared(file: Mapping[str, Tensor]) -> dict[str, str]:
         if tensor.numel() and first != name:
             shared[name] = first
     return shared
-
-
-def _digest_of(content: Mapping[str, Any]) -> str:
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _sha256_of(path: Path) -> str | None:

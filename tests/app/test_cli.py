@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from app import accounts, cli
 from app.errors import InvalidError
 from app.models import Prompt, Run
+from tests.factories import make_comparison, make_run
 
 Prefloop = Callable[..., str]
 
@@ -103,3 +104,30 @@ def test_the_site_and_its_command_load_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_site_moves_to_another_machine_where_nothing_runs_yet(
+    prefloop: Prefloop, session: Session, database_url: str, tmp_path: Path, servers_dir: Path
+) -> None:
+    make_comparison(session, make_run(session))
+    session.commit()
+    env, place = {"PREFLOOP_DATABASE_URL": database_url}, str(tmp_path / "backups")
+    assert "Backed up as " in prefloop("backup", place, "--keep", "1", **env)
+    assert "is not empty" in prefloop("restore", place, **env)
+
+    home = servers_dir / "moved"
+    home.mkdir(mode=0o711)
+    there = {"PREFLOOP_HOME": str(home)}
+    assert "Restored " in prefloop("restore", place, **there)
+    assert "is not empty" in prefloop("restore", place, **there)
+    done = prefloop("backup", place, **there)
+    assert "Backed up as " in done, "the server was started for it"
+    name = done.split("Backed up as ")[1].split(":")[0]
+    assert len(prefloop("backups", place, **env).splitlines()) == 2
+    assert "Every byte is as it was written." in prefloop("backups", place, "--backup", name, "--verify", **env)
+    assert "is no name of a backup" in prefloop("backups", place, "--backup", "../x", **env)
+
+
+def test_a_home_folder_that_is_not_there_is_not_made_by_a_backup(prefloop: Prefloop, tmp_path: Path) -> None:
+    assert "There is no folder" in prefloop("backup", str(tmp_path), PREFLOOP_HOME=str(tmp_path / "typo"))
+    assert not (tmp_path / "typo").exists()

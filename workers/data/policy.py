@@ -139,7 +139,12 @@ def _published(session: Session, run: Run) -> int:
 
 
 def outdated_states(session: Session, run_id: UUID, *, keep: int) -> list[str]:
-    """Digests of training states beyond the run's and those before it, `keep` in all; their files may go."""
+    """Digests of training states beyond the run's and those before it, `keep` in all; their files may go.
+
+    None while a backup is made; the next time finds them.
+    """
+    if not retention.may_remove(session):
+        return []
     states = (Checkpoint.run_id == run_id, Checkpoint.kind == CheckpointKind.TRAINING_STATE)
     newest_first = select(Checkpoint).where(*states).order_by(Checkpoint.number.desc())
     found = {state.id: state for state in session.scalars(newest_first.limit(keep + RECHECKED_STATES))}
