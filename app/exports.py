@@ -95,6 +95,16 @@ def whole(session: Session, run_id: UUID, scope: LabelScope, *, verdicts: Sequen
             yield _whole(row, [samples[sample_id] for sample_id in row.shown], said.get(row.id, {}))
 
 
+def givers(session: Session, run_id: UUID) -> list[tuple[UUID, str]]:
+    """Everybody who labeled in a run, ids and names, by name."""
+    asked = (
+        select(Account.id, Account.name)
+        .where(Account.id.in_(select(Label.labeler_id).join(Comparison).where(Comparison.run_id == run_id)))
+        .order_by(Account.name, Account.id)
+    )
+    return [(id_, name) for id_, name in session.execute(asked)]
+
+
 def _query(run_id: UUID, scope: LabelScope, verdicts: Sequence[Verdict]) -> Select[*tuple[Any, ...]]:
     query = (
         select(

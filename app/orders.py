@@ -1,10 +1,10 @@
 """What people ask for when data goes in or out: the `args` of the jobs that carry it. Pydantic only."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from app.hparams import TaskHParams
 from app.kinds import Split, Verdict
@@ -134,6 +134,12 @@ class LabelScope(Order):
     """Leave out labelers whose account is disabled."""
     imported: bool | None = None
     """True: only imported ones; False: only those given here."""
+
+    @model_validator(mode="after")
+    def _has_a_span(self) -> Self:
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError("since lies behind until: no label could be given between them")
+        return self
 
 
 class ExportOrder(Order):

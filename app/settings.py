@@ -60,6 +60,8 @@ class Settings(BaseSettings):
     """A running job without a heartbeat for this long belongs to nobody and may be claimed again."""
     resend_seconds: Annotated[float, Field(gt=0)] = 20.0
     """A queued job that nobody claimed for this long is sent to the broker again."""
+    file_days: Annotated[int, Field(ge=1)] = 30
+    """Days that uploads, and the files of exports, stay after they were used last."""
     trainer_threads: Annotated[int, Field(ge=0)] = 0
     """Threads for matrix work in a trainer process; 0 takes all cores."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

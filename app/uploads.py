@@ -1,5 +1,6 @@
 """Files that people bring: kept under the home folder, named by an id of ours and the name they had."""
 
+import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def new_file(home: Path, name: str) -> Iterator[tuple[str, BinaryIO]]:
     if not _NAME.fullmatch(last):
         raise InvalidError("Give the file a name of letters, digits, dots, dashes and spaces, such as prompts.jsonl.")
     key = secrets.token_hex(16)
-    path = _folder(home) / key / last
+    path = folder(home) / key / last
     path.parent.mkdir(parents=True, mode=0o700)
     try:
         with path.open("xb") as file:
@@ -40,14 +41,25 @@ def new_file(home: Path, name: str) -> Iterator[tuple[str, BinaryIO]]:
         raise
 
 
+def key_of(source: str) -> str:
+    """The name of an upload's own folder."""
+    return source.removeprefix(PREFIX).split("/", 1)[0]
+
+
+def keep(home: Path, source: str) -> None:
+    """An upload is about to be used: its time counts anew. Raises: InvalidError if it is none, or is gone."""
+    os.utime(path_of(home, source))
+
+
 def path_of(home: Path, source: str) -> Path:
     """Where an upload lies. Raises: InvalidError if it is none, or is gone."""
     found = _REFERENCE.fullmatch(source)
-    path = _folder(home) / found[1] / found[2] if found else None
+    path = folder(home) / found[1] / found[2] if found else None
     if path is None or not path.is_file():
         raise InvalidError(f"There is no upload {source}: upload the file again.")
     return path
 
 
-def _folder(home: Path) -> Path:
+def folder(home: Path) -> Path:
+    """Where uploads lie, each in a folder of its own."""
     return home.expanduser() / "uploads"

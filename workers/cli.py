@@ -1,5 +1,6 @@
 """Commands of `prefloop` that need torch, found by their entry point."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -8,9 +9,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from app import embedded
-from app.db import make_engine, make_session_factory
+from app import embedded, leftovers
+from app.db import make_engine, make_session_factory, session_scope
 from app.errors import UnavailableError
+from app.leftovers import Leftover
 from app.settings import Settings
 from workers import collection, data_commands, evaluation, finetune_command, summaries, train_command
 from workers.checkpoints import CheckpointStore
@@ -83,7 +85,7 @@ def evaluate(
 def gc(
     remove: Annotated[bool, typer.Option("--remove", help="Remove them; without it they are only listed.")] = False,
 ) -> None:
-    """List the files of checkpoints that no run, label or evaluation names any more, or remove them."""
+    """List files that nothing needs any more, or remove them: of checkpoints, and old uploads and exports."""
     settings = embedded.with_urls(Settings())
     engine = make_engine(settings.need_database_url(), pool_size=2)
     try:
@@ -91,16 +93,21 @@ def gc(
         store = CheckpointStore(settings.checkpoints_dir.expanduser())
         found = collection.survey(factory, store)
         done = collection.remove(factory, store, found) if remove else found
+        with session_scope(factory) as session:
+            tidy = leftovers.remove if remove else leftovers.survey
+            files = tidy(session, settings.home, days=settings.file_days)
     finally:
         engine.dispose()
-    print("\n".join([*done.lines(), _sum(done, removed=remove)]))
+    lines = [*done.lines(), *(f"{one.bytes / 2**20:8.1f} MiB  {one}" for one in files)]
+    print("\n".join([*lines, _sum(done, files, removed=remove)]))
 
 
-def _sum(done: collection.Garbage, *, removed: bool) -> str:
+def _sum(done: collection.Garbage, files: Sequence[Leftover], *, removed: bool) -> str:
     count = len(done.checkpoints) + len(done.orphans)
-    if not count:
+    if not count and not files:
         return "Every checkpoint file is still named by a run, a label or an evaluation: nothing to remove."
-    freed = f"{count} checkpoints, {done.bytes / 2**20:.1f} MiB"
+    size = done.bytes + sum(one.bytes for one in files)
+    freed = f"{count} checkpoints, {len(files)} uploads and exports, {size / 2**20:.1f} MiB"
     return f"Removed: {freed}." if removed else f"In all {freed}. `prefloop gc --remove` removes them."
 
 

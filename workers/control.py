@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from celery.signals import worker_ready, worker_shutdown
 
-from app import leasing, runs
+from app import leasing, leftovers, runs
 from app.db import session_scope
 from app.errors import DomainError
 from app.jobs import ADVANCE_RUN, ASSESS, CARRY, TICK, Queue
@@ -17,12 +17,14 @@ from workers.celery_app import celery
 from workers.database_task import DatabaseTask, worker_name
 from workers.heartbeat import heartbeat
 from workers.meters import LAST_TICK, RUNS_ADVANCED, TICKS
-from workers.pacing import Pace
+from workers.pacing import Interval, Pace
 from workers.presence import Presence
 from workers.transfers import HANDLERS, Errand
 
 CARRIERS = BoundedSemaphore(2)
 """So many threads of this process carry data; the others stay free for the runs."""
+
+TIDY_SECONDS = 3600.0
 
 log = structlog.get_logger()
 
@@ -50,9 +52,20 @@ def advance_run(self: AdvanceTask, run_id: str) -> None:
         log.info("run_advanced", run=run_id, actions=[str(action) for action in actions])
 
 
-@celery.task(name=TICK, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
-def tick(self: DatabaseTask) -> None:
-    """Every second: send again what is due, end leases that ran out, and look at each running run."""
+class TickTask(DatabaseTask):
+    """A task that knows when it tidied up last."""
+
+    abstract = True
+
+    @cached_property
+    def tidying(self) -> Interval:
+        """Of this process."""
+        return Interval(TIDY_SECONDS)
+
+
+@celery.task(name=TICK, bind=True, base=TickTask)  # type: ignore[untyped-decorator]
+def tick(self: TickTask) -> None:
+    """Every second: send again what is due, end leases that ran out, and look at each running run; tidy every hour."""
     settings = self.settings
     with session_scope(self.factory) as session:
         revived = fencing.revive(session, stale_seconds=settings.stale_seconds, resend_seconds=settings.resend_seconds)
@@ -65,6 +78,16 @@ def tick(self: DatabaseTask) -> None:
         advance_run(str(run_id))
     TICKS.inc()
     LAST_TICK.set_to_current_time()
+    if self.tidying.is_due():
+        _tidy(self)
+
+
+def _tidy(task: DatabaseTask) -> None:
+    """Remove uploads and exports that were not used for long."""
+    with session_scope(task.factory) as session:
+        gone = leftovers.remove(session, task.settings.home, days=task.settings.file_days)
+    if gone:
+        log.info("files_removed", files=[str(one) for one in gone])
 
 
 @celery.task(name=ASSESS, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]

@@ -1,4 +1,4 @@
-"""How often a run is looked at: looking counts labels, which takes longer the more there are."""
+"""When something is due: a look at a run, which counts labels and takes longer the more there are; tidying up."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -27,3 +27,20 @@ class Pace:
         yield
         ended = self.clock()
         self.due[run_id] = ended + (ended - begun) * (1 / SHARE - 1)
+
+
+@dataclass(slots=True)
+class Interval:
+    """Something that is due at first, and so many seconds after it was due last."""
+
+    seconds: float
+    clock: Callable[[], float] = time.monotonic
+    next: float = float("-inf")
+
+    def is_due(self) -> bool:
+        """Whether it is time; the caller does it then."""
+        now = self.clock()
+        if now < self.next:
+            return False
+        self.next = now + self.seconds
+        return True

@@ -98,12 +98,12 @@ def _json(path: Path) -> Iterator[Row]:
             found = orjson.loads(file.read())
         except orjson.JSONDecodeError as error:
             raise InvalidError(
-                f"{path} is not JSON: {error.msg}, line {error.lineno}, column {error.colno}."
+                f"{path.name} is not JSON: {error.msg}, line {error.lineno}, column {error.colno}."
             ) from error
     if not isinstance(found, list):
-        raise InvalidError(f"{path} is no JSON array: put the records into one [...], or one per line into a .jsonl.")
+        raise InvalidError(f"{path.name} is no JSON array: put the records into [...], or one per line into a .jsonl.")
     for number, value in enumerate(found, start=1):
-        yield Row(where=f"{path}, record {number}", value=value)
+        yield Row(where=f"{path.name}, record {number}", value=value)
 
 
 def _text(path: Path) -> Iterator[Row]:
@@ -117,7 +117,7 @@ def _lines(path: Path) -> Iterator[tuple[str, str, str | None]]:
         number = 0
         while line := file.readline(LONGEST_LINE):
             number += 1
-            where = f"{path}, line {number}"
+            where = f"{path.name}, line {number}"
             if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
                 while line and not line.endswith(b"\n"):
                     line = file.readline(LONGEST_LINE)
@@ -139,16 +139,18 @@ def _csv(path: Path) -> Iterator[Row]:
         try:
             head = next(reader, None)
             if not head:
-                raise InvalidError(f"{path} is empty: its first line must name the columns.")
+                raise InvalidError(f"{path.name} is empty: its first line must name the columns.")
             start = reader.line_num + 1
             for fields in reader:
                 if fields:
-                    yield _csv_row(head, fields, f"{path}, line {start}")
+                    yield _csv_row(head, fields, f"{path.name}, line {start}")
                 start = reader.line_num + 1
         except UnicodeDecodeError as error:
-            raise InvalidError(f"{path} is not UTF-8 text after line {reader.line_num}: {error.reason}.") from error
+            where = f"{path.name} is not UTF-8 text after line {reader.line_num}"
+            raise InvalidError(f"{where}: {error.reason}.") from error
         except csv.Error as error:  # a stray quotation mark swallows lines: where the next row begins nobody can say
-            raise InvalidError(f"{path}, line {reader.line_num}: {error}. Nothing after it can be read.") from error
+            where = f"{path.name}, line {reader.line_num}"
+            raise InvalidError(f"{where}: {error}. Nothing after it can be read.") from error
 
 
 def _csv_row(head: list[str], fields: list[str], where: str) -> Row:
@@ -164,11 +166,11 @@ def _parquet(path: Path) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=BATCH):
                 for value in batch.to_pylist():
                     number += 1
-                    yield Row(where=f"{path}, row {number}", value=value)
+                    yield Row(where=f"{path.name}, row {number}", value=value)
     except FileNotFoundError as error:
         raise InvalidError(f"Cannot read {path}: no such file.") from error
     except (pyarrow.lib.ArrowException, OSError) as error:
-        raise InvalidError(f"{path} is no whole Parquet file after row {number}: {_first_line(error)}.") from error
+        raise InvalidError(f"{path.name} is no whole Parquet file after row {number}: {_first_line(error)}.") from error
 
 
 def _files(path: Path) -> Iterator[Row]:

@@ -59,16 +59,18 @@ def list_prompt_sets(_: ResearcherDep, session: SessionDep) -> PromptSetsOut:
 
 
 @router.post("/prompts/imports", status_code=202)
-def import_prompts(order: PromptOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
+def import_prompts(order: PromptOrder, me: ResearcherDep, session: SessionDep, settings: SettingsDep) -> JobRef:
     """Import prompts as a job: `GET /jobs/{job}` tells how far it is and what it did."""
-    transfers.require_reachable(order.source)
+    transfers.require_reachable(settings.home, order.source)
     return JobRef(job=transfers.import_prompts(session, order, account_id=me.id).id)
 
 
 @router.post("/runs/{run_id}/labels/imports", status_code=202)
-def import_labels(run_id: UUID, order: LabelOrder, me: ResearcherDep, session: SessionDep) -> JobRef:
+def import_labels(
+    run_id: UUID, order: LabelOrder, me: ResearcherDep, session: SessionDep, settings: SettingsDep
+) -> JobRef:
     """Import labels into a run as a job; its reward model learns from them as from those given here."""
-    transfers.require_reachable(order.source)
+    transfers.require_reachable(settings.home, order.source)
     return JobRef(job=transfers.import_labels(session, run_id, order, account_id=me.id).id)
 
 

@@ -1,20 +1,14 @@
-"""The page of data: bring prompts, see how it goes."""
+"""The page of data: what is here, what was carried in and out, how a job goes."""
 
-import shutil
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Request, UploadFile
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app import generation, prompts, transfers, uploads
-from app.errors import InvalidError
-from app.hparams import PRESETS, planned
+from app import prompts, transfers
 from app.models import JobState
-from app.orders import Cut, Like, PromptOrder, RowFormat
-from app.settings import Settings
 from app.web import pages
-from app.web.api_data import MOST_UPLOAD_BYTES
 from app.web.deps import ResearcherDep, SessionDep, SettingsDep
 
 router = APIRouter(include_in_schema=False)
@@ -24,68 +18,35 @@ OPEN = (JobState.QUEUED, JobState.RUNNING)
 
 @router.get("/data")
 def page(request: Request, _: ResearcherDep, session: SessionDep) -> HTMLResponse:
-    """Prompt sets, the form that brings prompts, the newest jobs."""
-    jobs = transfers.newest(session)
-    return pages.render(
-        request,
-        "data.html",
-        sets=prompts.sets(session),
-        jobs=jobs,
-        busy=any(job.state in OPEN for job in jobs),
-        formats=list(RowFormat),
-        known=list(Like),
-        presets=sorted(PRESETS),
-    )
+    """Prompt sets, and the newest jobs."""
+    found = transfers.newest(session)
+    busy = any(one.job.state in OPEN for one in found)
+    return pages.render(request, "data.html", sets=prompts.sets(session), jobs=found, busy=busy)
 
 
 @router.get("/data/jobs/{job_id}")
-def job_page(request: Request, job_id: UUID, _: ResearcherDep, session: SessionDep) -> HTMLResponse:
-    """One job: how far it is, what it did, why it failed."""
-    job = generation.job(session, job_id)
-    return pages.render(request, "data_job.html", job=job, busy=job.state in OPEN)
-
-
-@router.post("/data/prompts", max_body_size=MOST_UPLOAD_BYTES)
-def import_prompts(
-    me: ResearcherDep,
-    session: SessionDep,
-    settings: SettingsDep,
-    prompt_set: Annotated[str, Form()],
-    file: UploadFile | None = None,
-    source: Annotated[str, Form()] = "",
-    like: Annotated[str, Form()] = "",
-    form: Annotated[RowFormat, Form(alias="format")] = RowFormat.AUTO,
-    column: Annotated[str, Form()] = "",
-    reference: Annotated[str, Form()] = "",
-    preset: Annotated[str, Form()] = "",
-    model: Annotated[str, Form()] = "",
-    what: Annotated[str, Form()] = "import",
-    keep_good: Annotated[bool, Form()] = False,
-) -> RedirectResponse:
-    """Queue an import or a dry run, and go to its page."""
-    given = source.strip()
-    if file is not None and file.filename:
-        given = keep(settings, file)
-    if not given:
-        raise InvalidError("Choose a file or name a data set of the hub.")
-    transfers.require_reachable(given)
-    order = PromptOrder(
-        prompt_set=prompt_set.strip() or given,
-        source=given,
-        format=form,
-        like=Like(like) if like else None,
-        column=column.strip() or None,
-        reference_column=reference.strip() or None,
-        cut=Cut(model=model.strip(), task=planned(preset).task) if preset and model.strip() else None,
-        keep_good=keep_good,
-        dry_run=what == "dry-run",
+def job_page(
+    request: Request, job_id: UUID, _: ResearcherDep, session: SessionDep, settings: SettingsDep
+) -> HTMLResponse:
+    """One job: what was asked, how far it is, what it did, why it failed."""
+    one = transfers.carried(session, job_id)
+    return pages.render(
+        request,
+        "data_job.html",
+        one=one,
+        job=one.job,
+        busy=one.job.state in OPEN,
+        order={name: value for name, value in one.job.args["order"].items() if value not in (None, False, {}, "")},
+        facts=one.job.result or one.job.progress or {},
+        files=transfers.files_of(settings.home, one.job),
+        file_days=settings.file_days,
     )
-    job = transfers.import_prompts(session, order, account_id=me.id)
+
+
+@router.post("/data/jobs/{job_id}/import")
+def import_for_real(
+    job_id: UUID, me: ResearcherDep, session: SessionDep, keep_good: Annotated[bool, Form()] = False
+) -> RedirectResponse:
+    """Import what a dry run looked at, and go to that job."""
+    job = transfers.for_real(session, job_id, keep_good=keep_good, account_id=me.id)
     return pages.see_other(f"/data/jobs/{job.id}")
-
-
-def keep(settings: Settings, file: UploadFile) -> str:
-    """An uploaded file, kept; the source that names it."""
-    with uploads.new_file(settings.home, file.filename or "") as (source, kept):
-        shutil.copyfileobj(file.file, kept, 2**20)
-    return source

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, ViewportSize, expect
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,6 +12,7 @@ from app import guidelines, labeling, practice
 from app.db import session_scope
 from app.hparams import PRESETS
 from app.models import Label, Question, Role, Run, Verdict
+from tests.browser.axe import PHONE, violations
 from tests.browser.conftest import Site
 from tests.browser.texts import posts, stories
 from tests.factories import make_account, make_run
@@ -20,8 +20,6 @@ from tests.factories import make_account, make_run
 pytestmark = pytest.mark.browser
 
 BETWEEN_PRESSES_MS = 300
-PHONE = ViewportSize(width=375, height=812)
-WCAG = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
 
 WATCH_SHIFTS = """() => {
   window.shifts = [];
@@ -79,12 +77,6 @@ def press(page: Page, key: str) -> None:
 
 def saved(page: Page) -> None:
     expect(page.locator("#save")).to_have_attribute("data-state", "saved")
-
-
-def violations(page: Page) -> list[tuple[str, str]]:
-    """What axe finds: rule and the element it is about."""
-    found = Axe().run(page, options=WCAG).response["violations"]
-    return [(one["id"], node["html"][:120]) for one in found for node in one["nodes"]]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

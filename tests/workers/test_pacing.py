@@ -1,6 +1,6 @@
-"""How often a run is looked at."""
+"""How often a run is looked at, and what comes by the clock."""
 
-from workers.pacing import Pace
+from workers.pacing import Interval, Pace
 
 
 def test_a_look_of_two_seconds_is_followed_by_thirty_eight_of_rest() -> None:
@@ -15,3 +15,15 @@ def test_a_look_of_two_seconds_is_followed_by_thirty_eight_of_rest() -> None:
     assert not pace.is_due("a")
     now += 0.2
     assert pace.is_due("a")
+
+
+def test_an_interval_is_due_at_first_and_once_in_its_time() -> None:
+    now = 100.0
+    interval = Interval(60.0, clock=lambda: now)
+    assert interval.is_due()
+    assert not interval.is_due()
+    now += 59.9
+    assert not interval.is_due()
+    now += 0.2
+    assert interval.is_due()
+    assert not interval.is_due()

@@ -24,6 +24,7 @@ def test_an_upload_is_kept_as_it_came_and_names_an_import(
     source = answer.json()["source"]
     assert path_of(settings.home, source).read_bytes() == b'{"text": "x"}\n'
     assert path_of(settings.home, source).is_relative_to(settings.home / "uploads")
+    assert client.post("/api/v1/prompts/imports", json={"prompt_set": "x", "source": "upload:no"}).status_code == 422
     asked = client.post("/api/v1/prompts/imports", json={"prompt_set": "mine", "source": source})
     assert asked.status_code == 202, asked.text
     job = client.get(f"/api/v1/jobs/{asked.json()['job']}").json()
@@ -83,7 +84,7 @@ def test_the_page_takes_a_file_and_leads_to_its_job(
     assert path_of(settings.home, order["source"]).name == "my posts.csv"
     page = BeautifulSoup(client.get(answer.headers["location"]).text, "html.parser")
     assert page.h1 is not None
-    assert page.h1.text == "Cut prompts: queued"
+    assert page.h1.text == "Cut prompts, dry run: queued"
     listed = BeautifulSoup(client.get("/data").text, "html.parser")
     assert listed.select_one(f'a[href="/data/jobs/{job.id}"]') is not None
 
@@ -91,7 +92,7 @@ def test_the_page_takes_a_file_and_leads_to_its_job(
 def test_faults_of_a_job_are_on_its_page(client: TestClient, sign_in: SignIn, session: Session) -> None:
     sign_in(client, Role.RESEARCHER)
     progress = {"rows": 1, "faults": ["a.jsonl, line 2: <b>"], "splits": {"train": 3}}
-    job = Job(kind="import_prompts", step=0, args={}, progress=progress)
+    job = Job(kind="import_prompts", step=0, args={"order": {"prompt_set": "mine"}}, progress=progress)
     session.add(job)
     session.commit()
     page = BeautifulSoup(client.get(f"/data/jobs/{job.id}").text, "html.parser")
