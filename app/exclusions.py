@@ -1,14 +1,34 @@
-"""Leave a labeler's answers out of a run, without deleting any, and take them in again."""
+"""Leave a labeler's answers out of a run, without deleting any, see what that would change, take them in again."""
 
 from uuid import UUID
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, jobs
+from app import audit, jobs, queueing
 from app.errors import ConflictError, InvalidError, NotFoundError
+from app.kinds import JobKind
 from app.leasing import lock_labeler
-from app.models import Assignment, AssignmentState, Comparison, Exclusion, Run
+from app.models import Account, Assignment, AssignmentState, Comparison, Exclusion, Job, Run
+
+
+def consider(session: Session, run_id: UUID, labeler_id: UUID) -> Job:
+    """Find out what leaving a labeler out would change; nothing is excluded.
+
+    The job's result: see `workers.leaving_out.change`.
+    Raises: NotFoundError without such a run or labeler, ConflictError if they are excluded already.
+    """
+    if session.get(Account, labeler_id) is None:
+        raise NotFoundError("There is no such account.")
+    if in_force(session, run_id, labeler_id) is not None:
+        raise ConflictError("This labeler is excluded already: include them first to see what they change.")
+    return queueing.queue(session, run_id, JobKind.LEAVE_OUT, {"labeler": str(labeler_id)})
+
+
+def considered(session: Session, run_id: UUID, labeler_id: UUID) -> Job | None:
+    """The last job that found out, or is about to, what leaving a labeler out would change."""
+    theirs = (Job.run_id == run_id, Job.kind == JobKind.LEAVE_OUT, Job.args["labeler"].as_string() == str(labeler_id))
+    return session.scalar(select(Job).where(*theirs).order_by(Job.step.desc()).limit(1))
 
 
 def exclude(session: Session, run_id: UUID, labeler_id: UUID, actor_id: UUID | None, reason: str) -> Exclusion:

@@ -20,6 +20,8 @@ class JobKind(StrEnum):
     """Write the samples of a blind head-to-head."""
     TRAIN_REWARD = "train_reward"
     TRAIN_POLICY = "train_policy"
+    LEAVE_OUT = "leave_out"
+    """Fit reward models with and without one labeler's labels, and compare."""
     IMPORT_MODEL = "import_model"
     """Register the base model as the run's reference policy."""
     IMPORT_PROMPTS = "import_prompts"
@@ -79,7 +81,7 @@ class Verdict(StrEnum):
     """Takes back the revision before it."""
 
 
-ASKED = (JobKind.GENERATE, JobKind.READ_SAMPLES, JobKind.CONTEST)
+ASKED = (JobKind.GENERATE, JobKind.READ_SAMPLES, JobKind.CONTEST, JobKind.LEAVE_OUT)
 """Jobs that people ask for about a run: the loop does not wait for them, and there may be several at once."""
 CARRIED = (
     JobKind.IMPORT_PROMPTS,

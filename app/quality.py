@@ -95,6 +95,29 @@ def wilson_interval(successes: int, n: int, *, confidence: float = CONFIDENCE) -
     return Interval(low=low, high=high)
 
 
+def paired_difference(both: int, first: int, second: int, neither: int) -> Interval:
+    """Interval of the difference of two proportions measured on the same trials, the first less the second.
+
+    Args:
+        both, first, second, neither: trials that succeeded under both, under the first alone, the second alone, none.
+    Raises: ValueError without trials.
+    Source: Newcombe 1998, Statistics in Medicine 17, 2635, method 10 (score intervals joined by their correlation).
+    """
+    n = both + first + second + neither
+    if n == 0:
+        raise ValueError("without trials there is nothing to compare")
+    one, other = wilson_interval(both + first, n), wilson_interval(both + second, n)
+    p, q = (both + first) / n, (both + second) / n
+    spread = math.sqrt((both + first) * (second + neither) * (both + second) * (first + neither))
+    covered = both * neither - first * second
+    shared = 0.0 if spread == 0 else (max(covered - n / 2, 0) if covered > 0 else covered) / spread
+
+    def half(a: float, b: float) -> float:
+        return math.sqrt(max(a * a - 2 * shared * a * b + b * b, 0.0))
+
+    return Interval(low=p - q - half(p - one.low, other.high - q), high=p - q + half(one.high - p, q - other.low))
+
+
 def mean_interval(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Mean:
     """Mean of independent values with Student's t interval.
 

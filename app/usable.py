@@ -58,9 +58,16 @@ def is_excluded(run_id: Id, labeler_id: Id) -> ColumnElement[bool]:
 
 
 def usable_labels(
-    run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,), *, surplus: bool = False
+    run_id: UUID,
+    verdicts: Sequence[Verdict] = (Verdict.BEST,),
+    *,
+    surplus: bool = False,
+    without: UUID | None = None,
 ) -> Select[Label]:
-    """Usable labels of a run, one per comparison, whatever the purpose and split; surplus only as a stand-in."""
+    """Usable labels of a run, one per comparison, whatever the purpose and split; surplus only as a stand-in.
+
+    With `without`: those there would be if that labeler were left out.
+    """
     return (
         select(Label)
         .ext(distinct_on(Label.comparison_id))
@@ -71,16 +78,19 @@ def usable_labels(
             Comparison.purpose.in_(QUEUED),
             Label.verdict.in_(verdicts),
             *(() if surplus else (Label.surplus.is_(False),)),
+            *(() if without is None else (Label.labeler_id != without,)),
             stands(),
         )
         .order_by(Label.comparison_id, Label.surplus, Label.created_at)
     )
 
 
-def training_labels(run_id: UUID, verdicts: Sequence[Verdict], *, surplus: bool = False) -> Select[Label]:
+def training_labels(
+    run_id: UUID, verdicts: Sequence[Verdict], *, surplus: bool = False, without: UUID | None = None
+) -> Select[Label]:
     """Usable labels that may train: right purpose, prompt of the train split."""
     return (
-        usable_labels(run_id, verdicts, surplus=surplus)
+        usable_labels(run_id, verdicts, surplus=surplus, without=without)
         .join(Prompt, Prompt.id == Comparison.prompt_id)
         .where(Comparison.purpose.in_(TRAINING_PURPOSES), Prompt.split == Split.TRAIN)
     )

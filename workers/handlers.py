@@ -134,6 +134,15 @@ def train_reward(work: Work) -> None:
         reward_data.record_reward_model(session, work.claim, plan, digest, report)
 
 
+def leave_out(work: Work) -> None:
+    """See what reward models would be without one labeler's labels."""
+    with work.transaction() as session:
+        plan = reward_data.leave_out_plan(session, work.claim)
+    found = work.workshop.leave_out(plan)
+    with work.transaction() as session:
+        fencing.finish(session, work.claim, found)
+
+
 def train_policy(work: Work) -> None:
     """PPO updates for about a minute; publish a policy when one is due."""
     with work.transaction() as session:
@@ -206,6 +215,7 @@ HANDLERS: dict[JobKind, Callable[[Work], None]] = {
     JobKind.GENERATE: generate,
     JobKind.READ_SAMPLES: read_samples,
     JobKind.CONTEST: contest,
+    JobKind.LEAVE_OUT: leave_out,
     JobKind.TRAIN_REWARD: train_reward,
     JobKind.TRAIN_POLICY: train_policy,
     JobKind.CUT_PROMPTS: cut_prompts,

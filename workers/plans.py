@@ -114,6 +114,23 @@ class RewardPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeaveOutPlan:
+    """Compare reward models fitted with and without one labeler's labels."""
+
+    reference: PolicyFiles
+    hparams: RunHParams
+    everybody: tuple[LabeledComparison, ...]
+    """What trains now."""
+    theirs: frozenset[UUID]
+    """Ids of the labeler's labels among them."""
+    others: tuple[LabeledComparison, ...]
+    """What would train without the labeler."""
+    valid: tuple[LabeledComparison, ...]
+    """Others' labels on prompts of the valid split."""
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PPOPlan:
     """Go on with PPO from here."""
 

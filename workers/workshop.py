@@ -16,7 +16,7 @@ from torch import Tensor
 from app.errors import ConflictError
 from app.hparams import RunHParams, TaskHParams
 from app.texts import digest_of
-from workers import reward_trainer, training_state
+from workers import leaving_out, reward_trainer, training_state
 from workers.best_of_n import BestOfN
 from workers.checkpoints import CheckpointStore
 from workers.models import ModelUnavailableError, ensure_base_model, weights_digest
@@ -27,7 +27,16 @@ from workers.nets.reward_ensemble import Reward
 from workers.nets.tokenizer import load_tokenizer, token_ids
 from workers.nets.value_head import ValueNetwork
 from workers.nets.value_init import start_from_reward_model
-from workers.plans import Judgement, LabeledComparison, PolicyFiles, PPOPlan, RewardFiles, RewardPlan, SamplePlan
+from workers.plans import (
+    Judgement,
+    LabeledComparison,
+    LeaveOutPlan,
+    PolicyFiles,
+    PPOPlan,
+    RewardFiles,
+    RewardPlan,
+    SamplePlan,
+)
 from workers.ppo_trainer import PPOTrainer, Progress
 from workers.published import load_policy, publish
 from workers.references import Reference
@@ -143,6 +152,24 @@ class Workshop:
         digest = self.store.save(REWARD_KIND, {"model": fitted.tensors}, meta)
         self._reward = (digest, fitted.model)
         return digest, fitted.report
+
+    def leave_out(self, plan: LeaveOutPlan) -> dict[str, Any]:
+        """What leaving a labeler out would change; see `leaving_out.change`."""
+        reference = self.reference(plan.reference)
+        labels = leaving_out.LabelsWithout(
+            everybody=[self._comparison(reference, one, plan.hparams) for one in plan.everybody],
+            theirs=[one.label_id in plan.theirs for one in plan.everybody],
+            others=[self._comparison(reference, one, plan.hparams) for one in plan.others],
+            valid=[self._comparison(reference, one, plan.hparams) for one in plan.valid],
+        )
+        return leaving_out.change(
+            labels,
+            self._trunk(reference),
+            hparams=plan.hparams.reward,
+            seed=plan.seed,
+            cache=self._features,
+            bf16=self.precision.bf16,
+        )
 
     def reward_model(self, reference: PolicyFiles, files: RewardFiles) -> Reward:
         """The reward model of these files; it takes left-padded queries and truncated responses."""

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from app import exclusions, reports, runs
+from app.models import JobState
 from app.web import pages
 from app.web.deps import ResearcherDep, SessionDep, require_researcher
-from app.web.schemas import Cord
+from app.web.schemas import Cord, JobRef
 
 router = APIRouter()
 page = APIRouter(include_in_schema=False, dependencies=[Depends(require_researcher)])
@@ -29,7 +30,24 @@ def labeler_page(request: Request, run_id: UUID, labeler_id: UUID, session: Sess
     """One labeler beside all."""
     everybody = reports.labelers(session, run_id)[0]
     one = reports.labeler(session, run_id, labeler_id)
-    return pages.render(request, "quality_labeler.html", run=runs.get(session, run_id), one=one, everybody=everybody)
+    job = exclusions.considered(session, run_id, labeler_id)
+    busy = job is not None and job.state in (JobState.QUEUED, JobState.RUNNING)
+    return pages.render(
+        request,
+        "quality_labeler.html",
+        run=runs.get(session, run_id),
+        one=one,
+        everybody=everybody,
+        job=job,
+        busy=busy,
+    )
+
+
+@page.post("/runs/{run_id}/labelers/{labeler_id}/without")
+def consider_there(run_id: UUID, labeler_id: UUID, session: SessionDep) -> RedirectResponse:
+    """Find out what leaving somebody out would change, and back to their page."""
+    exclusions.consider(session, run_id, labeler_id)
+    return pages.see_other(f"/runs/{run_id}/labelers/{labeler_id}#without")
 
 
 @page.post("/runs/{run_id}/labelers/{labeler_id}/exclude")
@@ -58,6 +76,12 @@ def run_quality(run_id: UUID, _: ResearcherDep, session: SessionDep) -> reports.
 def labeler_quality(run_id: UUID, labeler_id: UUID, _: ResearcherDep, session: SessionDep) -> reports.LabelerQuality:
     """One labeler."""
     return reports.labeler(session, run_id, labeler_id)
+
+
+@api.post("/runs/{run_id}/labelers/{labeler_id}/without", status_code=202)
+def consider(run_id: UUID, labeler_id: UUID, _: ResearcherDep, session: SessionDep) -> JobRef:
+    """Find out what leaving somebody out would change; the job's result says it, and nothing is excluded."""
+    return JobRef(job=exclusions.consider(session, run_id, labeler_id).id)
 
 
 @api.post("/runs/{run_id}/labelers/{labeler_id}/exclude", status_code=204)

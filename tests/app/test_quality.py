@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app import quality
-from app.quality import Interval, Mean, mean_interval, t_quantile, wilson_interval
+from app.quality import Interval, Mean, mean_interval, paired_difference, t_quantile, wilson_interval
 
 T_TABLE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 10: 2.228, 30: 2.042, 100: 1.984}
 """Two-sided 95 % quantiles as printed in any table of Student's t."""
@@ -104,3 +104,29 @@ def test_even_counts_are_no_surprise_and_lopsided_ones_are() -> None:
     assert quality.chi_square_evenness([40, 0, 0, 0]) < 1e-20
     with pytest.raises(ValueError, match="evenness"):
         quality.chi_square_evenness([0, 0])
+
+
+class TestPairedDifference:
+    def test_the_published_example(self) -> None:
+        found = paired_difference(36, 12, 2, 0)  # Newcombe 1998, paired data, method 10
+        assert (round(found.low, 4), round(found.high, 4)) == (0.0569, 0.3404)
+
+    @given(st.tuples(*[st.integers(0, 40)] * 4).filter(any))
+    def test_holds_the_difference_and_turns_with_the_sides(self, counts: tuple[int, int, int, int]) -> None:
+        both, first, second, neither = counts
+        found, turned = paired_difference(both, first, second, neither), paired_difference(both, second, first, neither)
+        difference = (first - second) / sum(counts)
+        assert found.low - 1e-12 <= difference <= found.high + 1e-12
+        assert (found.low, found.high) == pytest.approx((-turned.high, -turned.low))
+
+    def test_covers_the_truth_as_often_as_it_says(self) -> None:
+        source, shares = random.Random(5), (0.5, 0.15, 0.05, 0.3)
+        covered = 0
+        for _ in range(1000):
+            drawn = source.choices(range(4), shares, k=60)
+            covered += 0.1 in paired_difference(*(drawn.count(kind) for kind in range(4)))
+        assert covered >= 930
+
+    def test_refuses_nothing(self) -> None:
+        with pytest.raises(ValueError, match="without trials"):
+            paired_difference(0, 0, 0, 0)

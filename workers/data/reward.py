@@ -1,9 +1,9 @@
-"""The train_reward job: which labels it learns from, and the model it leaves behind."""
+"""The jobs train_reward and leave_out: which labels they learn from, and what they leave behind."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select
@@ -21,13 +21,14 @@ from app.models import (
     LabelSet,
     LabelSetItem,
     Prompt,
+    Run,
     Sample,
     Split,
 )
 from workers import fencing, tracking
 from workers.data.common import job_seed, next_number, policy_files
 from workers.fencing import Claim
-from workers.plans import LabeledComparison, RewardPlan
+from workers.plans import LabeledComparison, LeaveOutPlan, RewardPlan
 from workers.rlhf.labels import even, picked
 from workers.tracking import Estimate
 
@@ -47,25 +48,57 @@ def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     """All usable labels as of now, split by prompt."""
     run = runs.get(session, claim.run_id)
     hparams = runs.hparams_of(run)
-    verdicts = hparams.reward.used_verdicts
-    surplus = hparams.reward.uses_surplus
-    labels = session.scalars(usable.usable_labels(run.id, verdicts, surplus=surplus)).all()
-    may_train = usable.training_labels(run.id, verdicts, surplus=surplus)
-    training = {label.id for label in session.scalars(may_train)}
-    compared = _comparisons(session, labels, hparams.labeling.strength)
+    found = _labels(session, run)
     in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
     prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))
-    train = [one for one, _ in compared if one.label_id in training]
-    if hparams.reward.label_weights == "reliability":
-        train = _weighted(session, run.id, train, {label.id: label.labeler_id for label in labels})
     return RewardPlan(
         reference=policy_files(session, run, run.reference_id),
         hparams=hparams,
-        train=tuple(train),
-        valid=tuple(one for one, split in compared if split == Split.VALID),
+        train=found.train,
+        valid=found.valid,
         normalization_prompts=tuple(prompts),
         seed=job_seed(hparams.seed, claim),
     )
+
+
+def leave_out_plan(session: Session, claim: Claim) -> LeaveOutPlan:
+    """All usable labels as of now, and those there would be without the labeler `args["labeler"]`."""
+    run = runs.get(session, claim.run_id)
+    hparams = runs.hparams_of(run)
+    labeler = UUID(str(claim.args["labeler"]))
+    everybody, others = _labels(session, run), _labels(session, run, without=labeler)
+    return LeaveOutPlan(
+        reference=policy_files(session, run, run.reference_id),
+        hparams=hparams,
+        everybody=everybody.train,
+        theirs=frozenset(id_ for id_, giver in everybody.labeler_of.items() if giver == labeler),
+        others=others.train,
+        valid=others.valid,
+        seed=hparams.seed,  # the same for everybody, so that labelers compare
+    )
+
+
+class _Labels(NamedTuple):
+    """Usable labels of a run."""
+
+    train: tuple[LabeledComparison, ...]
+    valid: tuple[LabeledComparison, ...]
+    labeler_of: dict[UUID, UUID]
+
+
+def _labels(session: Session, run: Run, without: UUID | None = None) -> _Labels:
+    hparams = runs.hparams_of(run)
+    verdicts = hparams.reward.used_verdicts
+    surplus = hparams.reward.uses_surplus
+    labels = session.scalars(usable.usable_labels(run.id, verdicts, surplus=surplus, without=without)).all()
+    may_train = usable.training_labels(run.id, verdicts, surplus=surplus, without=without)
+    training = {label.id for label in session.scalars(may_train)}
+    compared = _comparisons(session, labels, hparams.labeling.strength)
+    train = [one for one, _ in compared if one.label_id in training]
+    labeler_of = {label.id: label.labeler_id for label in labels}
+    if hparams.reward.label_weights == "reliability":
+        train = _weighted(session, run.id, train, labeler_of)
+    return _Labels(tuple(train), tuple(one for one, split in compared if split == Split.VALID), labeler_of)
 
 
 def _weighted(

@@ -3,9 +3,10 @@
 import pytest
 from bs4 import BeautifulSoup
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.models import Role
+from app.models import Job, JobState, Role
 from app.usable import count_training
 from tests.app.test_labeling import best, lease
 from tests.app.web.conftest import SignIn
@@ -46,3 +47,30 @@ def test_labelers_see_none_of_it(client: TestClient, session: Session, sign_in: 
     me = sign_in(client)
     assert client.get(prefix + path.format(run=run.id, me=me.id)).status_code == 403
     assert client.post(f"/api/v1/runs/{run.id}/labelers/{me.id}/include").status_code == 403
+
+
+def test_what_would_change_is_asked_for_and_told_before_anybody_is_left_out(
+    client: TestClient, session: Session, sign_in: SignIn
+) -> None:
+    run, ada = make_run(session), make_account(session, "Ada Lovelace")
+    make_comparison(session, run)
+    best(session, ada, lease(session, ada, run)[0])
+    sign_in(client, Role.RESEARCHER, name="Eve")
+    own = f"/runs/{run.id}/labelers/{ada.id}"
+    assert client.post(f"{own}/without").headers["location"] == f"{own}#without"
+    job = session.scalars(select(Job)).one()
+    assert "Reward models are being fitted" in client.get(own).text
+    job.state, job.finished_at = JobState.DONE, job.created_at
+    change, less = {"value": 0.05, "low": 0.01, "high": 0.09}, {"value": -0.02, "low": -0.06, "high": 0.02}
+    shares = {"accuracy": 0.5, "accuracy_without": 0.55, "accuracy_fewer": 0.48, "change": change, "change_fewer": less}
+    counts = {"labels": 90, "theirs": 30, "others": 60, "held_out": 60, "gained": 5, "lost": 2}
+    job.result = shares | counts | {"loss_change": {"value": -0.1, "low": -0.2, "high": 0.0}}
+    session.commit()
+    page = BeautifulSoup(client.get(own).text, "html.parser")
+    told = page.select_one("#without")
+    assert told is not None
+    said = told.get_text(" ", strip=True)
+    assert "right more often without them" in said
+    assert "Without Ada Lovelace 60 55.0 % +5.0 +1.0 to +9.0" in said
+    assert page.find("form", action=f"{own}/exclude") is not None  # the next click
+    assert client.post(f"/api/v1{own}/without").status_code == 202
