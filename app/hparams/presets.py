@@ -116,6 +116,7 @@ def _small(name: str, question: str) -> RunHParams:
             learning_rate=1e-4,
             kl_target=6.0,
             kl_horizon=320,
+            kl_damping=1.0,
             frozen_layers=0.5,
         ),
         schedule=ScheduleHParams(
