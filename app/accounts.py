@@ -4,43 +4,47 @@ A secret is 256 random bits, shown once; only its sha256 is kept. No salt and no
 Passwords, which people do guess, are the matter of `app.passwords`.
 """
 
-import hashlib
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Boolean, ColumnElement, delete, func, literal_column, select, update
+from sqlalchemy.orm import Session
 
-from app import audit
+from app import admission, audit
+from app.admission import EVERYTHING, Visitor, digest
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.models import Account, ApiToken, Invite, Role, Scope, SignInMethod, WebSession
 
 LADDER = (Role.LABELER, Role.RESEARCHER, Role.OPERATOR)
 """Each role may do what those before it may."""
-EVERYTHING = frozenset(Scope)
-SEEN_SECONDS = 60
-"""How exact `last_seen_at` and `last_used_at` are: not every request is worth a write."""
 MOST_TOKENS = 50
 """That work, per account."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """Somebody who showed a secret that lets them in."""
+    """Somebody who showed a secret that lets them in, with their account."""
 
     account: Account
-    scopes: frozenset[Scope]
-    """What the secret may be used for, within the role."""
-    session_id: UUID | None = None
-    """The browser session; None: a bearer token."""
+    visitor: Visitor
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What the secret may be used for, within the role."""
+        return self.visitor.scopes
+
+    @property
+    def session_id(self) -> UUID | None:
+        """The browser session; None: a bearer token."""
+        return self.visitor.session_id
 
 
-def may(account: Account, role: Role) -> bool:
-    """Whether an account may do what `role` may."""
-    return LADDER.index(account.role) >= LADDER.index(role)
+def may(who: Account | Visitor, role: Role) -> bool:
+    """Whether somebody may do what `role` may."""
+    return LADDER.index(who.role) >= LADDER.index(role)
 
 
 def create_account(session: Session, name: str, role: Role, *, actor_id: UUID | None = None) -> Account:
@@ -61,9 +65,7 @@ def invite(session: Session, account_id: UUID, *, days: int, actor_id: UUID | No
     """The secret of a sign-in link that works once within `days`."""
     secret = _new_secret()
     expires_at = func.clock_timestamp() + timedelta(days=days)
-    session.add(
-        Invite(account_id=account_id, token_hash=_digest(secret), expires_at=expires_at, created_by_id=actor_id)
-    )
+    session.add(Invite(account_id=account_id, token_hash=digest(secret), expires_at=expires_at, created_by_id=actor_id))
     session.flush()
     return secret
 
@@ -72,7 +74,7 @@ def new_invitation(session: Session, role: Role, *, uses: int, days: int, actor_
     """The secret and the row of a link by which up to `uses` new people of a role can join within `days`."""
     secret = _new_secret()
     expires_at = func.clock_timestamp() + timedelta(days=days)
-    made = Invite(role=role, uses_left=uses, token_hash=_digest(secret), expires_at=expires_at, created_by_id=actor_id)
+    made = Invite(role=role, uses_left=uses, token_hash=digest(secret), expires_at=expires_at, created_by_id=actor_id)
     session.add(made)
     session.flush()
     return secret, made
@@ -98,7 +100,7 @@ def use_up(session: Session, token: str, which: ColumnElement[bool]) -> Invite:
     """Count one use of the link of this secret. Raises: NotFoundError, ConflictError if it is used up or expired."""
     used = (
         update(Invite)
-        .where(Invite.token_hash == _digest(token), which, Invite.uses_left > 0, Invite.expires_at > func.now())
+        .where(Invite.token_hash == digest(token), which, Invite.uses_left > 0, Invite.expires_at > func.now())
         .values(used_at=func.clock_timestamp(), uses_left=Invite.uses_left - 1)
         .returning(Invite)
     )
@@ -121,7 +123,7 @@ def open_session(
     secret = _new_secret()
     opened = WebSession(
         account_id=account_id,
-        token_hash=_digest(secret),
+        token_hash=digest(secret),
         expires_at=func.clock_timestamp() + timedelta(days=days),
         method=method,
         browser=browser[:200] if browser else None,
@@ -137,7 +139,7 @@ def open_session(
 
 def close_session(session: Session, secret: str) -> None:
     """Sign a browser out; an unknown secret changes nothing."""
-    session.execute(delete(WebSession).where(WebSession.token_hash == _digest(secret)))
+    session.execute(delete(WebSession).where(WebSession.token_hash == digest(secret)))
 
 
 def sessions(session: Session, account_id: UUID) -> Sequence[WebSession]:
@@ -174,28 +176,7 @@ def access_of_session(session: Session, secret: str, *, idle_days: int | None = 
         idle_days: a session that nobody used for longer is over.
     Returns: None if it is unknown or expired, its token revoked, or the account disabled.
     """
-    query = (
-        select(Account, WebSession, ApiToken, _stale(WebSession.last_seen_at))
-        .join(WebSession, WebSession.account_id == Account.id)
-        .outerjoin(ApiToken, ApiToken.id == WebSession.token_id)
-        .where(
-            WebSession.token_hash == _digest(secret),
-            WebSession.expires_at > func.now(),
-            Account.disabled_at.is_(None),
-            or_(WebSession.token_id.is_(None), _works()),
-        )
-    )
-    if idle_days is not None:
-        since = func.coalesce(WebSession.last_seen_at, WebSession.created_at)
-        query = query.where(since > func.now() - timedelta(days=idle_days))
-    found = session.execute(query).one_or_none()
-    if found is None:
-        return None
-    account, opened, token, stale = found
-    if stale:
-        _seen(session, WebSession.last_seen_at, WebSession.id == opened.id)
-    scopes = EVERYTHING if token is None else _scopes(token)
-    return Access(account=account, scopes=scopes, session_id=opened.id)
+    return _access(session, admission.of_session(session, secret, idle_days=idle_days))
 
 
 def issue_token(
@@ -225,7 +206,7 @@ def issue_token(
     secret = _new_secret()
     made = ApiToken(
         account_id=account_id,
-        token_hash=_digest(secret),
+        token_hash=digest(secret),
         name=name.strip(),
         scopes=sorted(wanted),
         expires_at=None if days is None else func.clock_timestamp() + timedelta(days=days),
@@ -257,50 +238,24 @@ def revoke_token(session: Session, account_id: UUID, token_id: UUID, *, actor_id
 
 def access_of_token(session: Session, token: str) -> Access | None:
     """Whose API token this is; None if it is unknown, revoked or expired, or the account disabled."""
-    query = (
-        select(Account, ApiToken, _stale(ApiToken.last_used_at))
-        .join(ApiToken, ApiToken.account_id == Account.id)
-        .where(ApiToken.token_hash == _digest(token), _works(), Account.disabled_at.is_(None))
-    )
-    found = session.execute(query).one_or_none()
-    if found is None:
-        return None
-    account, shown, stale = found
-    if stale:
-        _seen(session, ApiToken.last_used_at, ApiToken.id == shown.id)
-    return Access(account=account, scopes=_scopes(shown))
+    return _access(session, admission.of_token(session, token))
 
 
 def token_of(session: Session, secret: str) -> ApiToken | None:
     """The working API token of this secret."""
-    return session.scalar(select(ApiToken).where(ApiToken.token_hash == _digest(secret), _works()))
+    return session.scalar(select(ApiToken).where(ApiToken.token_hash == digest(secret), _works()))
+
+
+def _access(session: Session, visitor: Visitor | None) -> Access | None:
+    return None if visitor is None else Access(account=session.get_one(Account, visitor.id), visitor=visitor)
 
 
 def _works() -> ColumnElement[bool]:
-    return ApiToken.revoked_at.is_(None) & or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > func.now())
-
-
-def _scopes(token: ApiToken) -> frozenset[Scope]:
-    return frozenset(map(Scope, token.scopes))
-
-
-def _stale(column: InstrumentedAttribute[datetime | None]) -> ColumnElement[bool]:
-    """Whether a time was noted too long ago to be left as it is."""
-    return or_(column.is_(None), column < func.now() - timedelta(seconds=SEEN_SECONDS))
-
-
-def _seen(session: Session, column: InstrumentedAttribute[datetime | None], which: ColumnElement[bool]) -> None:
-    """Note the time, unless another request is about to: nobody waits for this."""
-    table = column.parent.class_
-    free = select(table.id).where(which, _stale(column)).with_for_update(skip_locked=True)
-    session.execute(
-        update(table).where(table.id.in_(free)).values({column: func.now()}),
-        execution_options={"synchronize_session": False},
-    )
+    return literal_column(admission.WORKS, Boolean)
 
 
 def _why_not(session: Session, token: str, which: ColumnElement[bool]) -> ConflictError | NotFoundError:
-    found = session.scalar(select(Invite).where(Invite.token_hash == _digest(token), which))
+    found = session.scalar(select(Invite).where(Invite.token_hash == digest(token), which))
     if found is None:
         return NotFoundError("Nobody made this sign-in link: check that it is complete, or ask for a new one.")
     fate = "has expired" if found.uses_left else "has been used"
@@ -309,7 +264,3 @@ def _why_not(session: Session, token: str, which: ColumnElement[bool]) -> Confli
 
 def _new_secret() -> str:
     return secrets.token_urlsafe(32)
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()

@@ -36,7 +36,11 @@ def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float 
         max_overflow=5,
         pool_pre_ping=trusted_seconds == 0,
         hide_parameters=True,  # errors reach logs, and the values may be what people wrote
-        connect_args={"options": "-c timezone=UTC"},  # times come back in UTC, whatever the server's own zone is
+        pool_use_lifo=True,  # few connections do most of the work: theirs are the statements that are prepared
+        connect_args={
+            "options": "-c timezone=UTC",  # times come back in UTC, whatever the server's own zone is
+            "prepare_threshold": 1,  # the second time already
+        },
     )
     if trusted_seconds:
         _try_after(engine, trusted_seconds)

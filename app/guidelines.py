@@ -78,19 +78,6 @@ def acknowledged(session: Session, guideline_id: UUID, account_id: UUID) -> bool
     return session.get(Acknowledgement, (guideline_id, account_id)) is not None
 
 
-def followed(session: Session, run_id: UUID, account_id: UUID) -> UUID | None:
-    """The newest version that a labeler has read; of one who has read none, as a program does, the newest there is."""
-    read = (
-        select(Acknowledgement.guideline_id)
-        .where(Acknowledgement.guideline_id == Guideline.id, Acknowledgement.account_id == account_id)
-        .exists()
-    )
-    query = (
-        select(Guideline.id).where(Guideline.run_id == run_id).order_by(read.desc(), Guideline.version.desc()).limit(1)
-    )
-    return session.scalar(query)
-
-
 def readers(session: Session, run_id: UUID) -> dict[UUID, int]:
     """How many people have read each version."""
     query = (

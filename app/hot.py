@@ -1,14 +1,18 @@
-"""The statements that a labeler waits for, as SQL.
+"""The statements that a labeler waits for, as SQL for psycopg.
 
-Everything else is SQLAlchemy's. These few run with every lease and every label, where building an expression and its
-row objects took several times as long as PostgreSQL took to answer. So each is one text, and a request runs a few.
+Everything else is SQLAlchemy's. These few run with every lease and every label, where building an expression, its
+context and its row objects took several times as long as PostgreSQL took to answer. So each is one text, a request
+runs a few, and they go straight to the driver's connection of the session's transaction (decision 21).
 """
 
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
-from sqlalchemy import Connection, TextClause, text
-from sqlalchemy.orm import Session
+import psycopg
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.util import identity_key
 
 from app.errors import NotFoundError
@@ -17,37 +21,51 @@ from app.usable import QUEUED
 
 MOST_LEASES = 8
 """Per labeler and request."""
-LOCK_LABELER = text("select id from account where id = :labeler for no key update")
-STANDING = text("""
-    select run.phase, run.hparams -> 'collection' as collection, today.answers as today, always.answers as always,
+LOCK_LABELER = "select id from account where id = %(labeler)s for no key update"
+STANDING = """
+    select run.phase, run.hparams -> 'collection' as collection,
+        coalesce(cast(run.hparams -> 'labeling' ->> 'practice' as boolean), false) as practice,
+        done.today, done.always,
         run.labels_usable, cast(run.hparams -> 'schedule' ->> 'total_labels' as integer) as goal,
         (select reason from andon where run_id = run.id and released_at is null) as cord,
         exists (select from exclusion
-                where run_id = run.id and labeler_id = :labeler and lifted_at is null) as excluded,
+                where run_id = run.id and labeler_id = %(labeler)s and lifted_at is null) as excluded,
         array(select assignment.id from assignment join comparison on comparison.id = assignment.comparison_id
-              where assignment.labeler_id = :labeler and assignment.state = 'leased'
+              where assignment.labeler_id = %(labeler)s and assignment.state = 'leased'
               and comparison.run_id = run.id and comparison.state = 'ready' order by assignment.created_at) as held
     from run,
-        lateral (select coalesce(sum(answers), 0) as answers from tally
-                 where run_id = run.id and labeler_id = :labeler) always,
-        lateral (select coalesce(sum(answers), 0) as answers from tally where run_id = run.id
-                 and labeler_id = :labeler and day = (clock_timestamp() at time zone 'UTC')::date) today
-    where run.id = :run
-""")
-FREE = f"""
-    run_id = :run and state = 'ready' and purpose in ({", ".join(f"'{purpose.value}'" for purpose in QUEUED)})
-    and answers + leased < wanted
-    and not exists (select from assignment
-                    where comparison_id = comparison.id and labeler_id = :labeler and state = 'leased')
-    and not exists (select from label where comparison_id = comparison.id and labeler_id = :labeler
+        lateral (select coalesce(sum(answers), 0) as always, coalesce(sum(answers) filter
+                 (where day = (clock_timestamp() at time zone 'UTC')::date), 0) as today
+                 from tally where run_id = run.id and labeler_id = %(labeler)s) done
+    where run.id = %(run)s
+"""
+OPEN = """
+    not exists (select from assignment
+                    where comparison_id = comparison.id and labeler_id = %(labeler)s and state = 'leased')
+    and not exists (select from label where comparison_id = comparison.id and labeler_id = %(labeler)s
                     and verdict <> 'undone' and not exists
                         (select from label later where later.comparison_id = comparison.id
-                         and later.labeler_id = :labeler and later.revision > label.revision))
+                         and later.labeler_id = %(labeler)s and later.revision > label.revision))
+"""
+"""Condition on `comparison`: this labeler neither holds it nor answered or skipped it."""
+FREE = f"""
+    run_id = %(run)s and state = 'ready' and purpose in ({", ".join(f"'{purpose.value}'" for purpose in QUEUED)})
+    and answers + leased < wanted and {OPEN}
 """
 """Condition on `comparison`: waits in the queue, wants more answers, and not yet one of this labeler."""
+HAS_GOLD = f"""
+    select from comparison where run_id = %(run)s and purpose = 'gold' and state = 'ready' and {OPEN} limit 1
+"""
+"""Finds a row where the labeler has gold before them."""
+HAS_PAST = """
+    select from label join comparison on comparison.id = label.comparison_id
+    where label.labeler_id = %(labeler)s and comparison.run_id = %(run)s
+        and label.created_at < now() - make_interval(mins => %(minutes)s) limit 1
+"""
+"""Finds a row where they answered something so long ago that it may be repeated."""
 # The count stands in the text: with a parameter PostgreSQL would plan for a tenth of the queue.
 LEND = {
-    count: text(f"""
+    count: f"""
         with free as materialized (
             select id, prompt_id, promotion, created_at from comparison where {FREE}
             order by promotion desc, created_at limit {count} for no key update skip locked
@@ -55,9 +73,9 @@ LEND = {
             update comparison set leased = comparison.leased + 1 from free where comparison.id = free.id
         ), made as (
             insert into assignment (id, comparison_id, labeler_id, state, shown, expires_at)
-            select gen_random_uuid(), id, :labeler, 'leased',
+            select gen_random_uuid(), id, %(labeler)s, 'leased',
                 array(select sample_id from comparison_sample where comparison_id = free.id order by random()),
-                clock_timestamp() + make_interval(secs => :seconds)
+                clock_timestamp() + make_interval(secs => %(seconds)s)
             from free order by promotion desc, created_at
             returning id, comparison_id, shown, expires_at, created_at
         )
@@ -66,49 +84,54 @@ LEND = {
                   join sample on sample.id = shown.id order by shown.place) as texts
         from made join free on free.id = made.comparison_id join prompt on prompt.id = free.prompt_id
         order by made.created_at, made.id
-    """)
+    """
     for count in range(1, MOST_LEASES + 1)
 }
-FIND = text("""
+FIND = """
     select comparison.id, comparison.run_id, comparison.wanted, comparison.answers,
         lent.id as assignment_id, lent.shown,
         mine.id as before_id, mine.revision as before_revision, mine.verdict as before,
         keyed.id as keyed_id, keyed.revision as keyed_revision, keyed.comparison_id as keyed_comparison,
-        exists (select from exclusion where run_id = comparison.run_id and labeler_id = :labeler
+        exists (select from exclusion where run_id = comparison.run_id and labeler_id = %(labeler)s
                 and lifted_at is null) as excluded
     from comparison
         left join lateral (select id, shown from assignment where comparison_id = comparison.id
-                           and labeler_id = :labeler order by created_at desc limit 1) lent on true
+                           and labeler_id = %(labeler)s order by created_at desc limit 1) lent on true
         left join lateral (select id, revision, verdict from label where comparison_id = comparison.id
-                           and labeler_id = :labeler order by revision desc limit 1) mine on true
-        left join lateral (select id, revision, comparison_id from label where labeler_id = :labeler
-                           and idempotency_key = :key) keyed on true
-    where comparison.id = :comparison for no key update of comparison
-""")
-WRITE = text("""
-    with written as (
+                           and labeler_id = %(labeler)s order by revision desc limit 1) mine on true
+        left join lateral (select id, revision, comparison_id from label where labeler_id = %(labeler)s
+                           and idempotency_key = %(key)s) keyed on true
+    where comparison.id = %(comparison)s for no key update of comparison
+"""
+# The guideline is the newest that the labeler has read; for one who read none, as a program does, the newest there is.
+WRITE = """
+    with followed as (
+        select id from guideline where run_id = %(run)s
+        order by exists (select from acknowledgement where guideline_id = guideline.id and account_id = %(labeler)s)
+            desc, version desc limit 1
+    ), written as (
         insert into label (id, comparison_id, labeler_id, assignment_id, revision, verdict, chosen_sample_id,
             idempotency_key, milliseconds, reason, strength, guideline_id, surplus)
-        values (:id, :comparison, :labeler, :assignment, :revision, :verdict, :choice, :key, :milliseconds, :reason,
-            :strength, :guideline, :surplus)
+        values (%(id)s, %(comparison)s, %(labeler)s, %(assignment)s, %(revision)s, %(verdict)s, %(choice)s, %(key)s,
+            %(milliseconds)s, %(reason)s, %(strength)s, (select id from followed), %(surplus)s)
         returning created_at
     ), ended as (
-        update assignment set state = 'answered' where id = :assignment and state = 'leased' returning id
+        update assignment set state = 'answered' where id = %(assignment)s and state = 'leased' returning id
     ), ended_late as (
-        update assignment set state = 'answered' where id = :assignment and state = 'expired'
+        update assignment set state = 'answered' where id = %(assignment)s and state = 'expired'
     ), tallied as (
         insert into tally (run_id, labeler_id, day, answers)
-        select :run, :labeler, (created_at at time zone 'UTC')::date, 1 from written where :closing
+        select %(run)s, %(labeler)s, (created_at at time zone 'UTC')::date, 1 from written where %(closing)s
         on conflict (run_id, labeler_id, day) do update set answers = tally.answers + 1
     )
     update comparison set
         leased = leased - (select count(*) from ended),
-        answers = answers + :counted,
-        state = case when state = 'ready' and :counted = 1 and answers + 1 = wanted then 'labeled' else state end,
-        closed_at = case when state = 'ready' and :counted = 1 and answers + 1 = wanted then clock_timestamp()
+        answers = answers + %(counted)s,
+        state = case when state = 'ready' and %(counted)s = 1 and answers + 1 = wanted then 'labeled' else state end,
+        closed_at = case when state = 'ready' and %(counted)s = 1 and answers + 1 = wanted then clock_timestamp()
                     else closed_at end
-    where id = :comparison
-""")
+    where id = %(comparison)s
+"""
 
 
 class Standing(NamedTuple):
@@ -117,6 +140,8 @@ class Standing(NamedTuple):
     phase: str
     collection: dict[str, Any] | None
     """Hyperparameters, as stored."""
+    practice: bool
+    """Whether labelers of the run must practise first."""
     today: int
     """Answers that stand, since midnight UTC."""
     always: int
@@ -128,6 +153,18 @@ class Standing(NamedTuple):
     excluded: bool
     held: list[UUID]
     """Assignments whose comparisons are still wanted, oldest first."""
+
+
+class Lent(NamedTuple):
+    """A comparison just lent, with its texts."""
+
+    assignment_id: UUID
+    comparison_id: UUID
+    expires_at: datetime
+    prompt: str
+    shown: list[UUID]
+    texts: list[str]
+    """Of the samples, in the order shown."""
 
 
 class Found(NamedTuple):
@@ -163,11 +200,29 @@ def standing(session: Session, labeler_id: UUID, run_id: UUID) -> Standing:
     return Standing(*found[0])
 
 
-def rows(session: Session, statement: TextClause, **values: Any) -> list[Any]:
+def lend(session: Session, count: int, **values: Any) -> list[Lent]:
+    """At most `count` free comparisons, lent; `values` as `LEND` names them."""
+    return [Lent(*found) for found in rows(session, LEND[count], **values)]
+
+
+def rows(session: Session, statement: str, **values: Any) -> list[Any]:
     """What a statement finds, after what the session still holds back was written."""
-    session.flush()
-    connection: Connection = session.connection()
-    return list(connection.execute(statement, values))
+    return _execute(session, statement, values).fetchall()
+
+
+def write(session: Session, statement: str, **values: Any) -> None:
+    """Run a statement that gives nothing back, after what the session still holds back was written."""
+    _execute(session, statement, values)
+
+
+def note_lock(session: Session, labeler_id: UUID) -> None:
+    """Remember that this transaction holds the lock of an account."""
+    session.info["locked"] = (session.get_transaction(), labeler_id)
+
+
+def holds_lock(session: Session, labeler_id: UUID) -> bool:
+    """Whether this transaction is known to hold it."""
+    return session.info.get("locked") == (session.get_transaction(), labeler_id)
 
 
 def changed(session: Session, comparison_ids: list[UUID], assignment_ids: list[UUID]) -> None:
@@ -177,3 +232,34 @@ def changed(session: Session, comparison_ids: list[UUID], assignment_ids: list[U
             held = session.identity_map.get(identity_key(model, id_))
             if held is not None:
                 session.expire(held)
+
+
+class _Line(NamedTuple):
+    """The way of a transaction to the server."""
+
+    transaction: SessionTransaction | None
+    connection: Connection
+    driver: psycopg.Connection
+
+
+def _execute(session: Session, statement: str, values: dict[str, Any]) -> psycopg.Cursor[Any]:
+    """Raises: what SQLAlchemy raises; a connection that broke leaves its pool."""
+    session.flush()
+    line = _line(session)
+    try:
+        return line.driver.execute(statement, values)
+    except psycopg.Error as error:
+        if line.driver.closed:
+            line.connection.invalidate(error)
+        # Without the values: they may hold what people typed.
+        raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
+
+
+def _line(session: Session) -> _Line:
+    known: _Line | None = session.info.get("line")
+    if known is not None and known.transaction is session.get_transaction():
+        return known
+    connection = session.connection()
+    driver = cast(psycopg.Connection, connection.connection.driver_connection)
+    session.info["line"] = found = _Line(session.get_transaction(), connection, driver)
+    return found

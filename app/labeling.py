@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import audit, guidelines, hot, jobs, tallies
+from app import audit, hot, jobs, practice, tallies
 from app.answers import Answers, Said, check, store
 from app.comparisons import CLOSING
 from app.errors import ConflictError, InvalidError, NotFoundError
@@ -24,11 +24,11 @@ from app.leasing import (
     lock_comparison,
     lock_labeler,
 )
-from app.models import AssignmentState, Comparison, ComparisonState, Label, Verdict
-from app.progress import Progress, counts
+from app.models import AssignmentState, Comparison, ComparisonState, Label, Run, Verdict
+from app.progress import Progress, counts, seen
 from app.selection import is_free
 
-__all__ = ["Lease", "Progress", "Recorded", "Said", "counts", "flag", "lease", "record", "revise", "undo"]
+__all__ = ["Lease", "Progress", "Recorded", "Said", "counts", "flag", "lease", "record", "revise", "undo", "work"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +37,21 @@ class Recorded:
 
     label_id: UUID
     revision: int
+
+
+def work(
+    session: Session, labeler_id: UUID, run_id: UUID, *, count: int, lease_seconds: int
+) -> tuple[list[Lease], Progress]:
+    """What is before a labeler: comparisons as `lease` gives them, none before they have practised, and the counts.
+
+    Raises: what `lease` raises.
+    """
+    lock_labeler(session, labeler_id)
+    standing = hot.standing(session, labeler_id, run_id)
+    if standing.practice and practice.is_due(session, session.get_one(Run, run_id), labeler_id):
+        return [], seen(standing, waiting_for=practice.WHY)
+    held = lease(session, labeler_id, run_id, count=count, lease_seconds=lease_seconds, standing=standing)
+    return held, seen(standing) if held else counts(session, labeler_id, run_id)
 
 
 def record(
@@ -198,13 +213,11 @@ def _write(session: Session, labeler_id: UUID, found: hot.Found, said: Said, key
         "milliseconds": said.milliseconds,
         "reason": said.reason,
         "strength": said.strength,
-        "guideline": guidelines.followed(session, found.run_id, labeler_id),
         "surplus": closing and not found.wants_more,
         "closing": closing,
         "counted": int(closing and found.wants_more),
     }
-    session.flush()
-    session.connection().execute(hot.WRITE, written)
+    hot.write(session, hot.WRITE, **written)
     hot.changed(session, [found.id], [assignment_id])
     if said.answers:
         store(session, recorded.label_id, said.answers)

@@ -54,16 +54,27 @@ class Content(NamedTuple):
     samples: dict[UUID, str]
 
 
-def lease(session: Session, labeler_id: UUID, run_id: UUID, *, count: int, lease_seconds: int) -> list[Lease]:
+def lease(
+    session: Session,
+    labeler_id: UUID,
+    run_id: UUID,
+    *,
+    count: int,
+    lease_seconds: int,
+    standing: hot.Standing | None = None,
+) -> list[Lease]:
     """At most `count` comparisons for a labeler: first those they hold, renewed, then new ones.
 
     New ones are of the newest policy first, then the oldest; never one that this labeler has answered or skipped.
+
+    Args:
+        standing: the labeler's, seen under the lock of this transaction; None: not looked at yet.
     Raises: NotFoundError without such a run, InvalidError if `count` is not in 1..8.
     """
     if not 1 <= count <= MOST_LEASES:
         raise InvalidError(f"Ask for 1 to {MOST_LEASES} comparisons at a time, not {count}.")
     lock_labeler(session, labeler_id)
-    standing = hot.standing(session, labeler_id, run_id)
+    standing = standing or hot.standing(session, labeler_id, run_id)
     held = _described(session, _renew(session, standing.held[:count], lease_seconds)) if standing.held else []
     collection = CollectionHParams.model_validate(standing.collection or {})
     missing = _allowed(standing, collection, held=len(held), wanted=count) - len(held)
@@ -88,6 +99,8 @@ def lock_labeler(session: Session, labeler_id: UUID) -> None:
 
     Raises: NotFoundError without such an account.
     """
+    if hot.holds_lock(session, labeler_id):
+        return
     if not hot.rows(session, hot.LOCK_LABELER, labeler=labeler_id):
         raise NotFoundError("There is no such account.")
 
@@ -183,7 +196,7 @@ def _assign(
 ) -> list[Lease]:
     chance = random.SystemRandom()
     plan = selection.plan(collection, count, chance)
-    if collection.selection == "age" and all(kind is None for kind in plan):
+    if collection.selection == "age" and not selection.mixes(session, labeler_id, run_id, plan):
         return _lend(session, labeler_id, run_id, count, lease_seconds)
     run = session.get_one(Run, run_id)
     queue = selection.queued(session, labeler_id, run, collection, count)
@@ -203,19 +216,19 @@ def _assign(
 def _lend(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_seconds: int) -> list[Lease]:
     """The first of the queue; where it is short, leases that ran out are ended and make room."""
     asked = {"labeler": labeler_id, "run": run_id, "seconds": lease_seconds}
-    rows = hot.rows(session, hot.LEND[count], **asked)
-    if len(rows) < count and expire(session):
-        rows += hot.rows(session, hot.LEND[count - len(rows)], **asked)
-    hot.changed(session, [row.comparison_id for row in rows], [])
+    lent = hot.lend(session, count, **asked)
+    if len(lent) < count and expire(session):
+        lent += hot.lend(session, count - len(lent), **asked)
+    hot.changed(session, [one.comparison_id for one in lent], [])
     return [
         Lease(
-            assignment_id=row.id,
-            comparison_id=row.comparison_id,
-            prompt=row.text,
-            samples=tuple(zip(row.shown, row.texts, strict=True)),
-            expires_at=row.expires_at,
+            assignment_id=one.assignment_id,
+            comparison_id=one.comparison_id,
+            prompt=one.prompt,
+            samples=tuple(zip(one.shown, one.texts, strict=True)),
+            expires_at=one.expires_at,
         )
-        for row in rows
+        for one in lent
     ]
 
 

@@ -7,11 +7,13 @@ costs no trip to anywhere.
 
 import hashlib
 import time
+from collections import Counter
 from datetime import timedelta
+from threading import Lock
 from uuid import UUID
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-from limits.storage import MemoryStorage, Storage
+from limits.storage import Storage
 from limits.strategies import FixedWindowRateLimiter
 from sqlalchemy import Engine, case, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -27,6 +29,9 @@ TRIES_PER_NAME = RateLimitItemPerHour(100)
 for an hour, but neither out of sessions nor out of links."""
 TRIES_PER_ADDRESS = RateLimitItemPerMinute(300, 15)
 """From one address, which may be a whole office."""
+
+
+MINUTE = 60.0
 
 
 class PostgresStorage(Storage):
@@ -104,8 +109,7 @@ class Limiter:
 
     def __init__(self, engine: Engine, *, labels_per_minute: int) -> None:
         self._sign_ins = FixedWindowRateLimiter(PostgresStorage(engine))
-        self._labels = FixedWindowRateLimiter(MemoryStorage())
-        self._labels_item = RateLimitItemPerMinute(labels_per_minute)
+        self._labels = _Minutes(labels_per_minute)
 
     def sign_in(self, address: str, name: str | None = None) -> None:
         """Count a try to sign in before it is looked at, so that tries at the same moment all count.
@@ -127,15 +131,43 @@ class Limiter:
 
     def label(self, account_id: UUID) -> None:
         """Count a change by a labeler. Raises: TooManyError."""
-        _hit(self._labels, self._labels_item, str(account_id))
+        self._labels.hit(account_id)
+
+
+class _Minutes:
+    """So many a minute of each account, in this process.
+
+    The storage in memory of `limits` starts a thread to forget a key, for nearly every label.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._lock = Lock()
+        self._ends = 0.0
+        self._counts: Counter[UUID] = Counter()
+
+    def hit(self, account_id: UUID) -> None:
+        """Count one. Raises: TooManyError."""
+        now = time.monotonic()
+        with self._lock:
+            if now >= self._ends:
+                self._ends, self._counts = now + MINUTE, Counter()
+            self._counts[account_id] += 1
+            count, left = self._counts[account_id], self._ends - now
+        if count > self._most:
+            raise _too_many(left)
 
 
 def _hit(limiter: FixedWindowRateLimiter, item: RateLimitItem, *identifiers: str) -> None:
     hashed = _hashed(*identifiers)
     if limiter.hit(item, *hashed):
         return
-    seconds = max(1, round(limiter.get_window_stats(item, *hashed).reset_time - time.time()))
-    raise TooManyError(f"Too many tries: wait {_spoken(seconds)}.", retry_seconds=seconds)
+    raise _too_many(limiter.get_window_stats(item, *hashed).reset_time - time.time())
+
+
+def _too_many(left: float) -> TooManyError:
+    seconds = max(1, round(left))
+    return TooManyError(f"Too many tries: wait {_spoken(seconds)}.", retry_seconds=seconds)
 
 
 def _hashed(*identifiers: str) -> tuple[str, ...]:

@@ -90,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def _include_routes(app: FastAPI) -> None:
+    app.include_router(api_labeling.waited_for)  # first: the framework tries routes one by one
     for module in (
         login,
         me,

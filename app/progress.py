@@ -35,20 +35,20 @@ class Progress:
     """Why the andon cord is pulled; None while it is not."""
 
 
-def counts(session: Session, labeler_id: UUID, run_id: UUID, *, has_work: bool = False) -> Progress:
-    """How far this labeler and the run are.
-
-    Args:
-        has_work: the caller knows that there is something for this labeler.
-    Raises: NotFoundError without such a run.
-    """
+def counts(session: Session, labeler_id: UUID, run_id: UUID) -> Progress:
+    """How far this labeler and the run are. Raises: NotFoundError without such a run."""
     standing = hot.standing(session, labeler_id, run_id)
+    return seen(standing, waiting_for=_waiting_for(session, labeler_id, run_id, standing))
+
+
+def seen(standing: hot.Standing, *, waiting_for: str | None = None) -> Progress:
+    """The same of a labeler whose standing is known, as is why they wait; None: they have something to do."""
     return Progress(
         mine=standing.always,
         mine_today=standing.today,
         team=standing.labels_usable,
         goal=standing.goal,
-        waiting_for=None if has_work else _waiting_for(session, labeler_id, run_id, standing),
+        waiting_for=waiting_for,
         cord=standing.cord,
     )
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app import comparisons
+from app import comparisons, hot
 from app.comparisons import CLOSING, has_answer
 from app.hparams import CollectionHParams
 from app.models import (
@@ -65,6 +65,14 @@ def plan(collection: CollectionHParams, count: int, rng: random.Random) -> list[
     gold, repeat = collection.gold_share, collection.gold_share + collection.repeat_share
     dice = (rng.random() for _ in range(count))
     return [Purpose.GOLD if one < gold else Purpose.REPEAT if one < repeat else None for one in dice]
+
+
+def mixes(session: Session, labeler_id: UUID, run_id: UUID, planned: Sequence[Purpose | None]) -> bool:
+    """Whether something may be mixed in; mostly there is nothing, which this sees faster than a search does."""
+    known = {"labeler": labeler_id, "run": run_id}
+    if Purpose.GOLD in planned and hot.rows(session, hot.HAS_GOLD, **known):
+        return True
+    return Purpose.REPEAT in planned and bool(hot.rows(session, hot.HAS_PAST, minutes=REPEAT_MINUTES, **known))
 
 
 def mixed(

@@ -74,8 +74,9 @@ def running(home: Path) -> Iterator[Site]:
             supervisor.start(server.child())
             supervisor.wait(name, server.is_ready)
         postgres.ensure_database()
-        engine = make_engine(settings.need_database_url(), pool_size=1)
+        engine = make_engine(settings.need_owner_url(), pool_size=1)
         migrating.upgrade(engine)
+        migrating.let_in(engine, settings.need_database_url())
         for child in plant.children(settings):
             if child.name in PROGRAMS:
                 supervisor.start(child)

@@ -45,6 +45,7 @@ class Comparison(Keyed, Dated, Base):
         Index(
             "ix_comparison_queue", "run_id", text("promotion desc"), "created_at", postgresql_where="state = 'ready'"
         ),
+        Index("ix_comparison_gold", "run_id", postgresql_where="purpose = 'gold' and state = 'ready'"),
         CheckConstraint("answers <= wanted", name="answers_within_wanted"),
         CheckConstraint("answers >= 0 and leased >= 0", name="counts_not_negative"),
     )

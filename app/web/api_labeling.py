@@ -1,14 +1,14 @@
 """The API that labelers' browsers and programs use: lease, answer, flag, undo, pull the cord."""
 
-from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Response
 
-from app import andon, guidelines, history, labeling, practice, runs
+from app import andon, guidelines, history, labeling, runs
 from app.errors import NotFoundError
 from app.web.deps import AccountDep, ResearcherDep, SessionDep, SettingsDep
+from app.web.desk import SECRETS, DeskDep, DeskRoute, answered
 from app.web.schemas import (
     AndonOut,
     Answer,
@@ -27,6 +27,8 @@ from app.web.schemas import (
 )
 
 router = APIRouter(prefix="/api/v1", tags=["labeling"])
+waited_for = APIRouter(prefix="/api/v1", tags=["labeling"], route_class=DeskRoute)
+"""What comes with every label."""
 
 IdempotencyKey = Annotated[
     str,
@@ -34,15 +36,14 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("/runs/{run_id}/leases")
-def lease(run_id: UUID, wanted: LeaseRequest, me: AccountDep, session: SessionDep, settings: SettingsDep) -> LeasesOut:
+@waited_for.post("/runs/{run_id}/leases", response_model=LeasesOut, openapi_extra=SECRETS)
+def lease(run_id: UUID, wanted: LeaseRequest, desk: DeskDep) -> Response:
     """Comparisons to label: those you hold, renewed, then new ones. Samples stand in the order to show."""
-    if practice.is_due(session, runs.get(session, run_id), me.id):
-        waits = replace(labeling.counts(session, me.id, run_id), waiting_for=practice.WHY)
-        return LeasesOut(leases=[], progress=waits)
-    held = labeling.lease(session, me.id, run_id, count=wanted.count, lease_seconds=settings.lease_seconds)
-    progress = labeling.counts(session, me.id, run_id, has_work=bool(held))
-    return LeasesOut(leases=[LeaseOut.of(one) for one in held], progress=progress)
+    with desk.open() as (session, me):
+        held, progress = labeling.work(
+            session, me, run_id, count=wanted.count, lease_seconds=desk.settings.lease_seconds
+        )
+    return answered(LeasesOut(leases=[LeaseOut.of(one) for one in held], progress=progress))
 
 
 @router.get("/runs/{run_id}/progress")
@@ -82,24 +83,12 @@ def acknowledge(guideline_id: UUID, me: AccountDep, session: SessionDep) -> None
     guidelines.acknowledge(session, guideline_id, me.id)
 
 
-@router.post("/comparisons/{comparison_id}/labels")
-def answer(
-    comparison_id: UUID, body: Answer, idempotency_key: IdempotencyKey, me: AccountDep, session: SessionDep
-) -> LabelOut:
+@waited_for.post("/comparisons/{comparison_id}/labels", response_model=LabelOut, openapi_extra=SECRETS)
+def answer(comparison_id: UUID, body: Answer, idempotency_key: IdempotencyKey, desk: DeskDep) -> Response:
     """Answer a comparison. The same Idempotency-Key gets the same answer again and writes nothing."""
-    recorded = labeling.record(
-        session,
-        me.id,
-        comparison_id,
-        verdict=body.verdict,
-        choice=body.choice,
-        key=idempotency_key,
-        milliseconds=body.milliseconds,
-        reason=body.reason,
-        strength=body.strength,
-        answers=body.answers,
-    )
-    return LabelOut(label=recorded.label_id, revision=recorded.revision)
+    with desk.open() as (session, me):
+        recorded = labeling.record(session, me, comparison_id, key=idempotency_key, **dict(body))
+    return answered(LabelOut(label=recorded.label_id, revision=recorded.revision))
 
 
 @router.post("/labels/{label_id}/revisions")

@@ -11,7 +11,6 @@ What does not wait for the database is `async`, so that it costs no change of th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, cast
-from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPAuthorizationCredentials, HTTPBearer
@@ -19,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from app import accounts
 from app.accounts import Access
+from app.admission import Visitor
 from app.db import SessionFactory, session_scope
 from app.errors import ForbiddenError, UnauthorizedError
 from app.limiting import Limiter
@@ -27,9 +27,10 @@ from app.settings import Settings
 
 COOKIE = "prefloop_session"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+SIGN_IN = "Open your sign-in link, or send an API token as `Authorization: Bearer ...`."
 
-_bearer = HTTPBearer(auto_error=False, description="An API token.")
-_cookie = APIKeyCookie(name=COOKIE, auto_error=False, description="A signed-in browser.")
+bearer_scheme = HTTPBearer(auto_error=False, description="An API token.")
+cookie_scheme = APIKeyCookie(name=COOKIE, auto_error=False, description="A signed-in browser.")
 
 
 async def get_settings(request: Request) -> Settings:
@@ -63,7 +64,7 @@ LimiterDep = Annotated[Limiter, Depends(get_limiter)]
 
 def is_secure(request: Request, settings: Settings) -> bool:
     """Whether people reach the site over HTTPS."""
-    return "https" in (request.url.scheme, urlsplit(settings.site_url).scheme)
+    return request.scope["scheme"] == "https" or settings.site_url.startswith("https:")
 
 
 def cookie_name(request: Request, settings: Settings) -> str:
@@ -80,8 +81,8 @@ def find_access(
     request: Request,
     session: SessionDep,
     settings: SettingsDep,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    _: Annotated[str | None, Depends(_cookie)],  # for the OpenAPI document: the name depends on HTTPS
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)],
+    _: Annotated[str | None, Depends(cookie_scheme)],  # for the OpenAPI document: the name depends on HTTPS
 ) -> Access | None:
     """Who is asking, by token or else by cookie; the account is left in `request.state.account` for the templates."""
     access = None
@@ -104,7 +105,7 @@ async def require_access(access: MaybeAccessDep) -> Access:
     Raises: UnauthorizedError otherwise; pages answer it by leading to the sign-in page.
     """
     if access is None:
-        raise UnauthorizedError("Open your sign-in link, or send an API token as `Authorization: Bearer ...`.")
+        raise UnauthorizedError(SIGN_IN)
     return access
 
 
@@ -112,8 +113,8 @@ AccessDep = Annotated[Access, Depends(require_access)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Requires:
-    """Whom a route lets in, as a dependency that gives their account."""
+class Requirement:
+    """Whom a route lets in."""
 
     role: Role
     to_look: frozenset[Scope]
@@ -123,25 +124,30 @@ class Requires:
     browser: bool = False
     """Signed-in browsers only."""
 
-    async def __call__(self, request: Request, access: AccessDep, limiter: LimiterDep) -> Account:
-        """The account. Raises: ForbiddenError, TooManyError."""
-        if not accounts.may(access.account, self.role):
+    def check(self, method: str, visitor: Visitor, limiter: Limiter) -> None:
+        """Raises: ForbiddenError, TooManyError."""
+        if not accounts.may(visitor, self.role):
             raise ForbiddenError(f"Only {self.role}s may do this: ask one, or for an account of that role.")
-        if self.browser and access.session_id is None:
+        if self.browser and visitor.session_id is None:
             raise ForbiddenError("This takes a signed-in browser, not an API token.")
-        self._check_scope(request.method, access)
-        if request.method not in SAFE_METHODS and self.to_change == Scope.LABEL:
-            limiter.label(access.account.id)
-        return access.account
+        if visitor.scopes.isdisjoint(self.scopes(method)):
+            needed = " or ".join(sorted(self.scopes(method)))
+            raise ForbiddenError(f"This API token may not do this: it takes one with the scope {needed}.")
+        if method not in SAFE_METHODS and self.to_change == Scope.LABEL:
+            limiter.label(visitor.id)
 
     def scopes(self, method: str) -> frozenset[Scope]:
         """Any of these lets a token of the right role in."""
         return self.to_look if method in SAFE_METHODS else frozenset({self.to_change})
 
-    def _check_scope(self, method: str, access: Access) -> None:
-        if access.scopes.isdisjoint(self.scopes(method)):
-            needed = " or ".join(sorted(self.scopes(method)))
-            raise ForbiddenError(f"This API token may not do this: it takes one with the scope {needed}.")
+
+class Requires(Requirement):
+    """The same as a dependency that gives the account."""
+
+    async def __call__(self, request: Request, access: AccessDep, limiter: LimiterDep) -> Account:
+        """The account. Raises: ForbiddenError, TooManyError."""
+        self.check(request.method, access.visitor, limiter)
+        return access.account
 
 
 async def anybody() -> None:

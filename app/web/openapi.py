@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute, RouteContext, iter_route_contexts
 
 from app import accounts
 from app.models import Scope
-from app.web.deps import SAFE_METHODS, Requires
+from app.web.deps import SAFE_METHODS, Requirement
 
 PROBLEM = {
     "title": "Problem",
@@ -75,9 +75,9 @@ def routes_of(app: FastAPI) -> Iterator[RouteContext]:
             yield context
 
 
-def requirement_of(route: RouteContext) -> Requires | None:
+def requirement_of(route: RouteContext) -> Requirement | None:
     """The strictest of what a route requires; None: it lets anybody in, or does not say."""
-    found = [call for call in calls_of(route.dependant) if isinstance(call, Requires)]
+    found = [call for call in calls_of(route.dependant) if isinstance(call, Requirement)]
     return max(found, key=lambda one: accounts.LADDER.index(one.role), default=None)
 
 
@@ -116,7 +116,7 @@ def _complete(operation: dict[str, Any], route: RouteContext, method: str) -> No
         operation["responses"][str(status)] = _problem(status)
 
 
-def _statuses(operation: dict[str, Any], route: RouteContext, method: str, required: Requires | None) -> set[int]:
+def _statuses(operation: dict[str, Any], route: RouteContext, method: str, required: Requirement | None) -> set[int]:
     statuses = {503}
     if required is not None:
         statuses |= {401, 403}

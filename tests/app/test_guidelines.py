@@ -1,13 +1,15 @@
 """Guidelines: versions are kept, reading is remembered, each label names what its labeler had read."""
 
+from uuid import UUID
+
 import pytest
 from sqlalchemy.orm import Session
 
-from app import guidelines
+from app import guidelines, labeling
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import PRESETS
-from app.models import Account, Run
-from tests.factories import make_account, make_run
+from app.models import Account, Label, Run, Verdict
+from tests.factories import make_account, make_comparison, make_run
 
 
 @pytest.fixture
@@ -60,15 +62,25 @@ def test_blank_repeated_and_lost_ones_are_refused(session: Session, run: Run, ad
 
 
 def test_a_label_names_what_its_labeler_had_read(session: Session, run: Run, ada: Account) -> None:
-    assert guidelines.followed(session, run.id, ada.id) is None
+    def followed(labeler: Account) -> UUID | None:
+        """By the next answer."""
+        make_comparison(session, run)
+        (one,) = labeling.lease(session, labeler.id, run.id, count=1, lease_seconds=60)
+        choice = one.samples[0][0]
+        said = labeling.record(
+            session, labeler.id, one.comparison_id, verdict=Verdict.BEST, choice=choice, key=str(one.assignment_id)
+        )
+        return session.get_one(Label, said.label_id).guideline_id
+
+    assert followed(ada) is None
     first = guidelines.publish(session, run.id, None, "One.")
     guidelines.acknowledge(session, first.id, ada.id)
     guidelines.acknowledge(session, first.id, ada.id)
     second = guidelines.publish(session, run.id, None, "Two.")
     program = make_account(session, "program")
-    assert guidelines.followed(session, run.id, ada.id) == first.id
-    assert guidelines.followed(session, run.id, program.id) == second.id
+    assert followed(ada) == first.id
+    assert followed(program) == second.id
     assert not guidelines.acknowledged(session, second.id, ada.id)
     guidelines.acknowledge(session, second.id, ada.id)
-    assert guidelines.followed(session, run.id, ada.id) == second.id
+    assert followed(ada) == second.id
     assert guidelines.readers(session, run.id) == {first.id: 1, second.id: 1}

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import accounts
 from app.models import Role, Scope
-from app.web.deps import COOKIE, SAFE_METHODS, Requires, anybody
+from app.web.deps import COOKIE, SAFE_METHODS, Requirement, anybody
 from app.web.openapi import calls_of, requirement_of, routes_of
 from tests.factories import make_account
 
@@ -50,7 +50,7 @@ class Door:
     route: RouteContext
 
     @property
-    def required(self) -> Requires | None:
+    def required(self) -> Requirement | None:
         return requirement_of(self.route)
 
     @property

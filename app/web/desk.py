@@ -1,0 +1,111 @@
+"""Requests of labelers that somebody waits for, each done whole in one thread and one transaction.
+
+The framework gives every synchronous step of a request (opening the transaction, looking up the account, the route,
+checking the answer, the commit) a trip to a thread of its own, and each trip costs as much as PostgreSQL's answer. So
+these routes depend on a desk, which waits for nothing; they open it where they work, and give a finished response.
+"""
+
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+from fastapi.security.utils import get_authorization_scheme_param
+from pydantic import BaseModel
+from sqlalchemy.orm import Session
+
+from app import admission
+from app.admission import Visitor
+from app.db import session_scope
+from app.errors import UnauthorizedError
+from app.settings import Settings
+from app.web.deps import (
+    SIGN_IN,
+    Requirement,
+    bearer_scheme,
+    cookie_name,
+    cookie_scheme,
+    require_account,
+)
+
+
+class Desk:
+    """Where a labeler's request is worked on."""
+
+    def __init__(self, request: Request, requirement: Requirement) -> None:
+        self._request = request
+        self._requirement = requirement
+        self.settings: Settings = request.app.state.settings
+
+    @contextmanager
+    def open(self) -> Iterator[tuple[Session, UUID]]:
+        """The transaction and the labeler, whose account it locks; committed at the end.
+
+        Raises: UnauthorizedError, ForbiddenError, TooManyError.
+        """
+        state = self._request.app.state
+        with session_scope(state.session_factory) as session:
+            visitor = self._visitor(session)
+            if visitor is None:
+                raise UnauthorizedError(SIGN_IN)
+            self._requirement.check(self._request.method, visitor, state.limiter)
+            yield session, visitor.id
+
+    def _visitor(self, session: Session) -> Visitor | None:
+        scheme, token = get_authorization_scheme_param(self._request.headers.get("authorization"))
+        if scheme.lower() == "bearer" and token:
+            return admission.of_token(session, token, lock=True)
+        cookie = self._request.cookies.get(cookie_name(self._request, self.settings))
+        if cookie is None:
+            return None
+        return admission.of_session(session, cookie, idle_days=self.settings.session_idle_days, lock=True)
+
+
+class RequiresDesk(Requirement):
+    """Whom a route lets in, as a dependency that gives a desk: it is the desk that asks."""
+
+    async def __call__(self, request: Request) -> Desk:
+        """The desk of a request."""
+        return Desk(request, self)
+
+
+_requirement = RequiresDesk(
+    role=require_account.role, to_look=require_account.to_look, to_change=require_account.to_change
+)
+
+DeskDep = Annotated[Desk, Depends(_requirement)]
+"""Anybody who labels."""
+SECRETS: dict[str, Any] = {"security": [{bearer_scheme.scheme_name: []}, {cookie_scheme.scheme_name: []}]}
+"""`openapi_extra` of routes with a desk: which secrets let people in."""
+
+
+class DeskRoute(APIRoute):
+    """A route with a desk. Whoever may not come in is told so before they are told what is wrong with their body."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's, with that order."""
+        handle = super().get_route_handler()
+
+        async def handle_in_order(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except RequestValidationError:
+                await run_in_threadpool(_admit, Desk(request, _requirement))
+                raise
+
+        return handle_in_order
+
+
+def answered(body: BaseModel) -> Response:
+    """A finished response: the framework need not check it again."""
+    return Response(body.model_dump_json(), media_type="application/json")
+
+
+def _admit(desk: Desk) -> None:
+    with desk.open():
+        pass
