@@ -13,7 +13,25 @@ from workers.nets.tokenizer import PAD_ID
 from workers.ppo_trainer import Scorer
 from workers.rlhf.best_of_n import best_of_n_kl
 from workers.rlhf.masks import response_mask, truncate
+from workers.rlhf.types import QueryBatch
 from workers.sampler import MAX_ROWS, Writer, Written
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawScorer:
+    """Scores by the raw form of queries, for a choice among samples that follow the formatted form."""
+
+    scorer: Scorer
+    queries: QueryBatch
+    """All that may be asked for."""
+
+    def __call__(self, queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
+        """(b, q) formatted ids and mask, (b, r) ids and mask -> (b,) float. Raises: ValueError on an unknown query."""
+        same = (queries[:, None] == self.queries.ids).all(dim=2) & (query_mask[:, None] == self.queries.mask).all(dim=2)
+        if not same.any(dim=1).all():
+            raise ValueError("a query is none of those whose raw form is known")
+        rows = same.int().argmax(dim=1)
+        return self.scorer(self.queries.raw_ids[rows], self.queries.raw_mask[rows], responses, mask)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from app.errors import ConflictError
 from app.hparams import RunHParams, TaskHParams
 from app.texts import digest_of
 from workers import leaving_out, reward_trainer, training_state
-from workers.best_of_n import BestOfN
+from workers.best_of_n import BestOfN, RawScorer
 from workers.checkpoints import CheckpointStore
 from workers.models import ModelUnavailableError, ensure_base_model, weights_digest
 from workers.nets import precision
@@ -37,7 +37,7 @@ from workers.plans import (
     RewardPlan,
     SamplePlan,
 )
-from workers.ppo_trainer import PPOTrainer, Progress
+from workers.ppo_trainer import PPOTrainer, Progress, Scorer
 from workers.published import load_policy, publish
 from workers.references import Reference
 from workers.reward_features import FeatureCache
@@ -111,7 +111,7 @@ class Workshop:
             assert plan.reward is not None, "asked for where there is a reward model"
             best = BestOfN(
                 writer=sampler.writer,
-                scorer=self.reward_model(plan.policy, plan.reward),
+                scorer=self._scorer(plan, plan.reward),
                 n=best_of,
                 task=plan.task,
                 terminators=sampler.terminators,
@@ -185,8 +185,7 @@ class Workshop:
     ) -> list[Judgement]:
         """Scores of samples, each a prompt and its kept token ids; the reward model knows which query it reads."""
         reference = self.reference(policy)
-        reads = self.store.manifest(files.digest)["meta"].get("query", "formatted")
-        encoded = self._encoded(reference, samples, task, reads)
+        encoded = self._encoded(reference, samples, task, self._reads(files))
         found = judge_samples(self.reward_model(policy, files), encoded, bf16=self.precision.bf16)
         spread = [None] * len(encoded) if found.disagreement is None else found.disagreement.tolist()
         return [Judgement(*pair) for pair in zip(found.scores.tolist(), spread, strict=True)]
@@ -359,6 +358,16 @@ class Workshop:
         with self.autocast():
             found = sample_comparisons(sampler, queries, mask, seed=plan.seed, per_prompt=count)
         return [replace(one, prompt=rows[one.prompt]) for one in found]
+
+    def _scorer(self, plan: SamplePlan, files: RewardFiles) -> Scorer:
+        """A reward model for samples of the plan's prompts, in the form in which the policy reads these."""
+        texts, model = [prompt.text for prompt in plan.prompts], self.reward_model(plan.policy, files)
+        queries = self.reference(plan.policy).queries(texts, plan.task, self._reads(files))
+        return model if queries.raw_ids is queries.ids else RawScorer(scorer=model, queries=queries)
+
+    def _reads(self, files: RewardFiles) -> Literal["formatted", "raw"]:
+        reads: Literal["formatted", "raw"] = self.store.manifest(files.digest)["meta"].get("query", "formatted")
+        return reads
 
     def _sampling(self, plan: SamplePlan) -> tuple[Sampler, Tensor, Tensor]:
         reference = self.reference(plan.policy)

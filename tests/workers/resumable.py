@@ -37,6 +37,7 @@ def hparams() -> RunHParams:
         "learning_rate": 1e-2,
         "value_network": "separate",
         "kl_target": 0.5,
+        "kl_damping": 0.5,
     }
     return small.model_copy(update={"ppo": small.ppo.model_copy(update=changes)})
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from app.hparams import TaskHParams
-from workers.best_of_n import BestOfN
+from workers.best_of_n import BestOfN, RawScorer
+from workers.rlhf.types import QueryBatch
 from workers.sampler import MAX_ROWS, Sampler
 
 CHANCES = (0.5, 0.3, 0.15, 0.05)
@@ -129,6 +130,19 @@ def test_numbers_that_are_none_and_no_choice_are_refused() -> None:
 
     with pytest.raises(ValueError, match="not finite"):
         written(BestOfN(writer=Dice(), scorer=broken, n=2, task=ANY, terminators=NO_ENDS), 1)
+
+
+def test_a_scorer_of_raw_queries_gets_them_whatever_the_writer_reads() -> None:
+    """Queries 7 0 and 7 1 stand for the raw queries 0 and 1; the score has 100 times the raw one in it."""
+    raw = torch.tensor([[0], [1]])
+    ids = torch.tensor([[7, 0], [7, 1]])
+    batch = QueryBatch(ids=ids, mask=ids.bool() | True, raw_ids=raw, raw_mask=raw.bool() | True)
+    scorer = RawScorer(scorer=first_token, queries=batch)
+    asked, responses = ids[[1, 0, 1]], torch.tensor([[3], [3], [1]])
+    whole = torch.ones_like(responses).bool()
+    assert scorer(asked, torch.ones_like(asked).bool(), responses, whole).tolist() == [103, 3, 104]
+    with pytest.raises(ValueError, match="none of those"):
+        scorer(asked + 1, torch.ones_like(asked).bool(), responses, whole)
 
 
 def test_it_says_how_far_it_leads() -> None:
