@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from app.db import among
 from app.errors import InvalidError
 from app.hparams import LabelingHParams
 from app.kinds import AXES, MOST_RATING, MOST_STRENGTH
@@ -59,7 +60,7 @@ def store(session: Session, label_id: UUID, answers: Answers) -> None:
 def stored(session: Session, label_ids: set[UUID]) -> dict[UUID, dict[str, int | str]]:
     """What was said with labels, by label and question; labels with which nothing was said are left out."""
     found: dict[UUID, dict[str, int | str]] = {}
-    for row in session.scalars(select(LabelAnswer).where(LabelAnswer.label_id.in_(label_ids))):
+    for row in session.scalars(select(LabelAnswer).where(among(LabelAnswer.label_id, label_ids))):
         said = row.text if row.rating is None else row.rating
         assert said is not None, "the table's constraint"
         found.setdefault(row.label_id, {})[row.question.value] = said

@@ -1,15 +1,17 @@
 """Engine and unit of work: one transaction per request or job step, then its messages leave."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 import structlog
 from psycopg import OperationalError
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import ColumnElement, Engine, Uuid, any_, cast, create_engine, event
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from app import jobs
 
@@ -78,6 +80,11 @@ def session_scope(factory: SessionFactory) -> Iterator[Session]:
         with session.begin():
             yield session
         _send(session)
+
+
+def among(column: InstrumentedAttribute[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:
+    """Whether a column is one of these ids, as one parameter: thousands of them cost IN more than the query itself."""
+    return column == any_(cast(list(ids), ARRAY(Uuid)))
 
 
 def _send(session: Session) -> None:

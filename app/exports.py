@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Select, and_, select
-from sqlalchemy.orm import Session
+import orjson
+from sqlalchemy import ColumnElement, Row, Select, and_, select, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy.types import NullType
 
 from app import answers
-from app.db import SessionFactory, session_scope
+from app.db import SessionFactory, among, session_scope
 from app.kinds import MOST_STRENGTH, Verdict
 from app.models import Account, Assignment, Checkpoint, CheckpointKind, Comparison, Guideline, Label, Prompt, Sample
 from app.orders import LabelFormat, LabelScope
@@ -38,16 +40,18 @@ TEACHING: dict[LabelFormat, tuple[Verdict, ...]] = {
 """Verdicts that stand in a form, where they are not `best` alone; none: every label stands there."""
 
 
-def lines(factory: SessionFactory, run_id: UUID, form: LabelFormat) -> Iterator[str]:
+def lines(factory: SessionFactory, run_id: UUID, form: LabelFormat) -> Iterator[bytes]:
     """JSON lines of a run's labels, oldest first, in a transaction that lasts as long as the reading."""
     with session_scope(factory) as session:
         for record in records(session, run_id, form):
-            yield line(record)
+            yield line(record, form)
 
 
-def line(record: Record) -> str:
-    """As JSON."""
-    return json.dumps(record, ensure_ascii=False) + "\n"
+def line(record: Record, form: LabelFormat) -> bytes:
+    """As JSON in UTF-8; forms that others publish have the spaces that theirs have."""
+    if form == LabelFormat.JSONL:
+        return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+    return (json.dumps(record, ensure_ascii=False) + "\n").encode()
 
 
 def records(
@@ -88,8 +92,9 @@ def whole(session: Session, run_id: UUID, scope: LabelScope, *, verdicts: Sequen
         verdicts: only labels that count and say this; none: all labels.
     """
     query = _query(run_id, scope, verdicts).execution_options(yield_per=CHUNK)
+    writers: dict[UUID, Record] = {}
     for chunk in session.execute(query).partitions():
-        samples = _samples(session, {sample_id for row in chunk for sample_id in row.shown})
+        samples = _samples(session, {sample_id for row in chunk for sample_id in row.shown}, writers)
         said = answers.stored(session, {row.id for row in chunk})
         for row in chunk:
             yield _whole(row, [samples[sample_id] for sample_id in row.shown], said.get(row.id, {}))
@@ -111,7 +116,7 @@ def _query(run_id: UUID, scope: LabelScope, verdicts: Sequence[Verdict]) -> Sele
             *(Label.id, Label.revision, Label.verdict, Label.chosen_sample_id, Label.reason, Label.strength),
             *(Label.milliseconds, Label.created_at, Label.labeler_id, Label.imported, Label.surplus),
             is_current().label("current"),
-            *(Assignment.shown, Assignment.created_at.label("shown_at")),
+            *(_as_it_comes(Assignment.shown).label("shown"), Assignment.created_at.label("shown_at")),
             *(Comparison.id.label("comparison_id"), Comparison.purpose, Comparison.promotion, Comparison.origin),
             Comparison.policy_id,
             *(Prompt.id.label("prompt_id"), Prompt.text, Prompt.split, Prompt.reference, Prompt.info),
@@ -154,35 +159,52 @@ def _conditions(scope: LabelScope) -> Iterator[Any]:
         yield and_(Label.imported.is_not(None) if scope.imported else Label.imported.is_(None))
 
 
-def _samples(session: Session, ids: set[UUID]) -> dict[UUID, Record]:
-    query = (
-        select(
-            *(Sample.id, Sample.text, Sample.token_ids, Sample.kept_tokens, Sample.valid, Sample.rejected),
-            *(Sample.policy_id, Sample.temperature, Sample.seed),
-            *(Checkpoint.kind, Checkpoint.number, Checkpoint.digest, Checkpoint.report["policy"].as_string()),
-        )
-        .join(Checkpoint, Checkpoint.id == Sample.policy_id)
-        .where(Sample.id.in_(ids))
-    )
+def _samples(session: Session, ids: set[UUID], writers: dict[UUID, Record]) -> dict[UUID, Record]:
+    """What stands about each sample.
+
+    Args:
+        writers: what stands about policies; those that are new are added.
+    """
+    query = select(
+        *(Sample.id, Sample.text, _as_it_comes(Sample.token_ids), Sample.kept_tokens, Sample.valid, Sample.rejected),
+        *(Sample.policy_id, Sample.temperature, Sample.seed),
+    ).where(among(Sample.id, ids))
+    found = session.execute(query).all()
+    if missing := {row.policy_id for row in found} - writers.keys():
+        writers |= _writers(session, missing)
     return {
         id_: {
             "id": str(id_),
             "text": text,
-            "token_ids": list(tokens[:kept]),
-            "policy": str(policy),
-            "policy_kind": kind.value,
-            "policy_number": number,
-            "policy_name": name if kind == CheckpointKind.EXTERNAL else f"{kind.value} {number}",
-            "policy_digest": digest,
+            "token_ids": tokens[:kept],
+            **writers[policy],
             "temperature": temperature,
             "seed": seed,
             "sampled_tokens": len(tokens),
             "valid": valid,
             "rejected_before": rejected,
         }
-        for id_, text, tokens, kept, valid, rejected, policy, temperature, seed, kind, number, digest, name in (
-            session.execute(query)
-        )
+        for id_, text, tokens, kept, valid, rejected, policy, temperature, seed in found
+    }
+
+
+def _as_it_comes(column: ColumnElement[Any] | InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    """An array as the driver reads it, which gives the same lists, item by item but in C."""
+    return type_coerce(column, NullType())
+
+
+def _writers(session: Session, ids: set[UUID]) -> dict[UUID, Record]:
+    name = Checkpoint.report["policy"].as_string()
+    query = select(Checkpoint.id, Checkpoint.kind, Checkpoint.number, Checkpoint.digest, name.label("name"))
+    return {
+        row.id: {
+            "policy": str(row.id),
+            "policy_kind": row.kind.value,
+            "policy_number": row.number,
+            "policy_name": row.name if row.kind == CheckpointKind.EXTERNAL else f"{row.kind.value} {row.number}",
+            "policy_digest": row.digest,
+        }
+        for row in session.execute(query.where(among(Checkpoint.id, ids)))
     }
 
 

@@ -1,6 +1,6 @@
 """Time and peak memory of importing many prompts and exporting many labels, each in a process of its own.
 
-    python -m bench data --prompts 100000 --labels 1000000
+    python -m bench data --prompts 100000 --labels 1000000 --forms jsonl
 
 PostgreSQL is started in a temporary folder, without waiting for the disk.
 """
@@ -11,6 +11,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ WORDS = (
     *("storm", "garden", "ship", "window", "letter", "road", "stone", "voice", "bread"),
 )
 TOKENS, QUADRUPLE = 24, 4
+FORMS = ("jsonl", "parquet", "pairs")
 
 
 def main() -> None:
@@ -36,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench data", description=__doc__)
     parser.add_argument("--prompts", type=int, default=100_000)
     parser.add_argument("--labels", type=int, default=1_000_000)
+    parser.add_argument("--forms", nargs="*", choices=FORMS, default=FORMS, help="of the exported labels")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="prefloop-bench-") as name, database(Path(name)) as (url, factory):
         home = Path(name) / "home"
@@ -44,8 +47,10 @@ def main() -> None:
                 rows = written(Path(name) / f"prompts.{form}", asked.prompts)
                 say(f"import of {asked.prompts:,} prompts ({form})", child("import", url, home, rows))
         if asked.labels:
+            begun = time.monotonic()
             run_id = fill(factory, asked.labels)
-            for form in ("jsonl", "parquet", "pairs"):
+            print(f"{asked.labels:,} labels made in {time.monotonic() - begun:.0f} s", flush=True)
+            for form in asked.forms:
                 say(f"export of {asked.labels:,} labels ({form})", child("export", url, home, run_id, form))
 
 

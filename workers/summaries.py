@@ -79,6 +79,7 @@ def table(
 
 def _writers(session: Session, run: Run, options: Options) -> dict[str, PolicyFiles]:
     """Zero-shot, supervised, and what PPO made of each."""
+    digest: str | None = None
     found = {"zero-shot": policy_files(session, run, run.reference_id)}
     if options.supervised is not None:
         folder = options.supervised.expanduser().absolute()
@@ -88,7 +89,9 @@ def _writers(session: Session, run: Run, options: Options) -> dict[str, PolicyFi
         )
     for other in (run, *(runs.get(session, run_id) for run_id in options.also)):
         if other.serving_id != other.reference_id:
-            found[f"PPO ({other.name})"] = policy_files(session, other, other.serving_id)
+            files = policy_files(session, other, other.serving_id)
+            begun = "supervised + PPO" if files.reference_digest == digest else "PPO"
+            found[f"{begun} ({other.name})"] = files
     return found
 
 

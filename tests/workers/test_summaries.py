@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+import torch
 
 from app import reports
 from app.db import SessionFactory, session_scope
@@ -17,6 +18,10 @@ from tests.tiny import save_tiny_model
 from workers import summaries, tracking
 from workers.detectors import Evidence, Tally, alarms
 from workers.models import weights_digest
+from workers.nets.language_model import LanguageModel
+from workers.nets.policy import Policy
+from workers.nets.tokenizer import load_tokenizer
+from workers.published import publish
 from workers.workshop import Workshop
 
 BEGINNING = datetime(2000, 1, 1, tzinfo=UTC)
@@ -92,6 +97,39 @@ def test_baselines_and_copying_stand_in_one_table(session_factory: SessionFactor
         kept = reports.summary_table(session, run_id)
         assert kept is not None
         assert (kept.samples, list(kept.rows)) == (4, list(by_name))
+
+
+def test_ppo_on_top_of_the_supervised_model_has_a_row_of_its_own(
+    session_factory: SessionFactory, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    base = save_tiny_model(tmp_path / "tiny")
+    policy = Policy(LanguageModel.load(base))
+    with torch.no_grad():
+        for weight in policy.language_model.parameters():
+            weight.add_(0.05 * torch.randn_like(weight))
+    workshop = Workshop(tmp_path, threads=1)
+    learned = publish(workshop.store, policy, load_tokenizer(base))
+    supervised = workshop.store.load_checked(learned).folder  # as a fine-tuned folder: other weights, same files
+    untouched = publish(workshop.store, Policy(LanguageModel.load(supervised)), load_tokenizer(base))
+    run_id, other_id = run_of(session_factory, str(base)), run_of(session_factory, str(supervised))
+    with session_scope(session_factory) as session:
+        run, other = session.get_one(Run, run_id), session.get_one(Run, other_id)
+        run.name, other.name = "from the model", "from the supervised"
+        session.get_one(Checkpoint, run.reference_id).digest = weights_digest(base)
+        session.get_one(Checkpoint, other.reference_id).digest = weights_digest(supervised)
+        run.serving_id = make_checkpoint(session, run, digest=learned).id
+        other.serving_id = make_checkpoint(session, other, digest=untouched).id
+        for n in range(6):
+            prompt = make_prompt(session, text=f"the sun was home. it was sad. rain. the door {n}", prompt_set="posts")
+            prompt.split, prompt.reference = Split.TEST, "the sun was home."
+    options = summaries.Options(run_id=run_id, also=(other_id,), supervised=supervised, samples=6, seed=1)
+    rows = {row["writer"]: row for row in summaries.table(session_factory, workshop, options, said=lambda _: None)}
+    tuned, both = "PPO (from the model)", "supervised + PPO (from the supervised)"
+    assert list(rows)[2:] == ["zero-shot", "supervised", tuned, both]
+    assert rows["supervised"] == rows[both] | {"writer": "supervised"}, "it wrote with the supervised model's weights"
+    assert rows["supervised"] == rows[tuned] | {"writer": "supervised"}, "and this policy has the same"
+    assert rows["supervised"] != rows["zero-shot"] | {"writer": "supervised"}
 
 
 def test_prompts_without_references_give_no_table(session_factory: SessionFactory, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def _write(errand: Errand, order: ExportOrder, path: Path, encode: exports.Encod
         task = runs.hparams_of(runs.get(session, errand.claim.run_id)).task
         lengths = (task.query_tokens, task.response_tokens)
         found = exports.records(session, errand.claim.run_id, order.format, order.scope, encode=encode, lengths=lengths)
-        count = WRITERS.get(order.format, _write_lines)(file, _counted(errand, found))
+        count = WRITERS.get(order.format, _write_lines)(file, _counted(errand, found), order.format)
     half.replace(path)
     return count
 
@@ -109,15 +109,15 @@ def _counted(errand: Errand, found: Iterator[exports.Record]) -> Iterator[export
                 errand.note(session, {"records": number})
 
 
-def _write_lines(file: BinaryIO, found: Iterator[exports.Record]) -> int:
+def _write_lines(file: BinaryIO, found: Iterator[exports.Record], form: LabelFormat) -> int:
     count = 0
     for record in found:
-        file.write(exports.line(record).encode())
+        file.write(exports.line(record, form))
         count += 1
     return count
 
 
-def _write_array(file: BinaryIO, found: Iterator[exports.Record]) -> int:
+def _write_array(file: BinaryIO, found: Iterator[exports.Record], _: LabelFormat) -> int:
     """As `json.dump` writes a list, without holding it."""
     count = 0
     file.write(b"[")
@@ -128,7 +128,7 @@ def _write_array(file: BinaryIO, found: Iterator[exports.Record]) -> int:
     return count
 
 
-def _write_parquet(file: BinaryIO, found: Iterator[exports.Record]) -> int:
+def _write_parquet(file: BinaryIO, found: Iterator[exports.Record], _: LabelFormat) -> int:
     count = 0
     with pyarrow.parquet.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         while rows := list(islice(found, ROWS)):
