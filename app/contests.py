@@ -1,6 +1,6 @@
-"""Blind head-to-heads: two writers on the same test prompts, several people each, mixed into the labeling queue.
+"""Blind head-to-heads: two writers on the same test prompts, several people each.
 
-A run that has finished has nothing else in its queue, so that there a contest is a session of its own. Labelers are
+They are mixed into the labeling queue or answered in a session of their own (`app.contest_sessions`). Labelers are
 shown samples in an order drawn for each of them, and nothing that says whose they are.
 """
 
@@ -50,12 +50,14 @@ def create(
     labelers: int,
     seed: int,
     actor_id: UUID | None,
+    own_session: bool = False,
 ) -> Contest:
     """Begin a contest: a job writes the samples, then people are asked.
 
     Args:
         left, right: `reference`, `policy 3`, the id of any policy or reference, each also with `best of 16`; `texts`
             (the references of the prompts), `lead-3` (the first three sentences of the prompt).
+        own_session: keep its comparisons out of the labeling queue, for a page of their own.
     Raises: NotFoundError; InvalidError naming what is wrong; ConflictError before the reference is there.
     """
     run = session.get(Run, run_id)
@@ -75,6 +77,7 @@ def create(
         per_side=per_side,
         prompts=prompts,
         labelers=labelers,
+        own_session=own_session,
         seed=seed,
     )
     session.add(made)

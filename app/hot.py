@@ -32,7 +32,8 @@ STANDING = """
                 where run_id = run.id and labeler_id = %(labeler)s and lifted_at is null) as excluded,
         array(select assignment.id from assignment join comparison on comparison.id = assignment.comparison_id
               where assignment.labeler_id = %(labeler)s and assignment.state = 'leased'
-              and comparison.run_id = run.id and comparison.state = 'ready' order by assignment.created_at) as held
+              and comparison.run_id = run.id and comparison.state = 'ready' and comparison.purpose <> 'session'
+              order by assignment.created_at) as held
     from run,
         lateral (select coalesce(sum(answers), 0) as always, coalesce(sum(answers) filter
                  (where day = (clock_timestamp() at time zone 'UTC')::date), 0) as today

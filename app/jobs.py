@@ -38,6 +38,7 @@ QUEUE_OF: dict[JobKind, Queue] = {
     JobKind.EXPORT_IDS: Queue.SAMPLING,
     JobKind.EXPORT_MODEL: Queue.SAMPLING,
     JobKind.LEAVE_OUT: Queue.REWARD,
+    JobKind.PROBE_REWARD: Queue.REWARD,
     JobKind.TRAIN_REWARD: Queue.REWARD,
     JobKind.TRAIN_POLICY: Queue.POLICY,
 }

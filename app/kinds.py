@@ -22,6 +22,8 @@ class JobKind(StrEnum):
     TRAIN_POLICY = "train_policy"
     LEAVE_OUT = "leave_out"
     """Fit reward models with and without one labeler's labels, and compare."""
+    PROBE_REWARD = "probe_reward"
+    """Hold the newest reward model against changed texts whose order is known."""
     IMPORT_MODEL = "import_model"
     """Register the base model as the run's reference policy."""
     IMPORT_PROMPTS = "import_prompts"
@@ -81,7 +83,7 @@ class Verdict(StrEnum):
     """Takes back the revision before it."""
 
 
-ASKED = (JobKind.GENERATE, JobKind.READ_SAMPLES, JobKind.CONTEST, JobKind.LEAVE_OUT)
+ASKED = (JobKind.GENERATE, JobKind.READ_SAMPLES, JobKind.CONTEST, JobKind.LEAVE_OUT, JobKind.PROBE_REWARD)
 """Jobs that people ask for about a run: the loop does not wait for them, and there may be several at once."""
 CARRIED = (
     JobKind.IMPORT_PROMPTS,

@@ -89,6 +89,20 @@ def lease_again(session: Session, earlier: Assignment, *, lease_seconds: int) ->
     return _insert(session, earlier.labeler_id, [again], lease_seconds)[0]
 
 
+def hold(
+    session: Session, labeler_id: UUID, held: Sequence[UUID], chosen: Sequence[UUID], *, lease_seconds: int
+) -> list[Lease]:
+    """Renew the labeler's assignments `held`, and lend them the comparisons `chosen`, which must be locked."""
+    renewed = _described(session, _renew(session, held, lease_seconds)) if held else []
+    if not chosen:
+        return renewed
+    contents, chance = _contents(session, chosen), random.SystemRandom()
+    drawn = [
+        _Drawn(one, chance.sample(list(contents[one].samples), len(contents[one].samples)), None) for one in chosen
+    ]
+    return renewed + _insert(session, labeler_id, drawn, lease_seconds, contents)
+
+
 def described(session: Session, assignment_id: UUID) -> Lease:
     """A lease with its texts."""
     return _described(session, [assignment_id])[0]

@@ -7,6 +7,7 @@ const COLOURS = ["#2558a8", "#b4541a", "#1e6b41", "#8a3b8f", "#8a5200", "#0f6f78
 async function draw() {
   const rows = [...document.querySelectorAll("#runs-table tbody tr")];
   const query = new URLSearchParams([["name", metric.value], ...rows.map((row) => ["run", row.dataset.run])]);
+  document.getElementById("compare-data").href = `/runs/compare.csv?${query}`;
   const answer = await fetch(`/runs/compare.json?${query}`);
   if (!answer.ok) return;
   const curves = await answer.json();

@@ -41,7 +41,7 @@ function onStatus({ now, status }) {
 function startCharts(summary) {
   const target = board.dataset.klTarget;
   charts = new Charts(document.getElementById("charts"), {
-    klTarget: target === "" ? null : Number(target), summary: board.dataset.summary === "true", start: Date.parse(summary.created_at), now: serverNow(),
+    run: runId, klTarget: target === "" ? null : Number(target), summary: board.dataset.summary === "true", start: Date.parse(summary.created_at), now: serverNow(),
   });
   for (const choice of document.querySelectorAll("input[name=axis]")) {
     choice.addEventListener("change", () => charts.setAxis(choice.value));

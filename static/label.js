@@ -15,7 +15,7 @@ const GUIDELINE_MS = 120_000;
 const STALE_MS = 10_000; // somebody who thinks for long still sees within so many that the cord was pulled
 const COUNTED = new Set(["best", "tie", "none"]);
 
-const { run, account, prefetch, samples, strength, guideline } = document.getElementById("desk").dataset;
+const { run, place, account, prefetch, samples, strength, guideline } = document.getElementById("desk").dataset;
 const choices = Number(samples);
 const history = new History(account, run, view.showUndo);
 const channel = new BroadcastChannel(`prefloop.${account}`); // other tabs of the same person
@@ -27,7 +27,7 @@ let changing = null; // the earlier answer on the screen, while one is changed
 
 const outbox = new Outbox(account, { state: saving, settled, refused });
 const queue = new Queue({
-  run,
+  place,
   prefetch: Number(prefetch),
   pending: () => new Set(outbox.values().filter((entry) => entry.kind !== "undo").map((entry) => entry.comparison)),
   events: { changed: show, progress: gotProgress, unreachable },
@@ -194,7 +194,7 @@ async function pull(reason) {
 async function lookAround() {
   if (document.hidden || Date.now() - heardAt < STALE_MS) return;
   try {
-    gotProgress(await call("GET", `/runs/${run}/progress`));
+    gotProgress(await call("GET", `${place}/progress`));
   } catch {
     // Whoever answers next hears of it.
   }

@@ -13,6 +13,7 @@ from app.orders import LabelOrder, PromptOrder
 from workers import fencing, ppo_job
 from workers.data import contests as contest_data
 from workers.data import policy as policy_data
+from workers.data import probes as probe_data
 from workers.data import readings as reading_data
 from workers.data import reference as reference_data
 from workers.data import reward as reward_data
@@ -143,6 +144,15 @@ def leave_out(work: Work) -> None:
         fencing.finish(session, work.claim, found)
 
 
+def probe_reward(work: Work) -> None:
+    """Hold the newest reward model against changed texts whose order is known."""
+    with work.transaction() as session:
+        plan = probe_data.probe_plan(session, work.claim)
+    found = work.workshop.probe(plan)
+    with work.transaction() as session:
+        fencing.finish(session, work.claim, {"reward_model": str(plan.reward.checkpoint_id), "probes": found})
+
+
 def train_policy(work: Work) -> None:
     """PPO updates for about a minute; publish a policy when one is due."""
     with work.transaction() as session:
@@ -216,6 +226,7 @@ HANDLERS: dict[JobKind, Callable[[Work], None]] = {
     JobKind.READ_SAMPLES: read_samples,
     JobKind.CONTEST: contest,
     JobKind.LEAVE_OUT: leave_out,
+    JobKind.PROBE_REWARD: probe_reward,
     JobKind.TRAIN_REWARD: train_reward,
     JobKind.TRAIN_POLICY: train_policy,
     JobKind.CUT_PROMPTS: cut_prompts,

@@ -131,6 +131,28 @@ class LeaveOutPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Edited:
+    """A text that somebody wrote because it is better than a sample."""
+
+    prompt: str
+    better: str
+    sample: tuple[int, ...]
+    """Kept token ids of the sample that they had chosen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbePlan:
+    """Hold a reward model against changed texts."""
+
+    reference: PolicyFiles
+    reward: RewardFiles
+    task: TaskHParams
+    samples: tuple[StoredSample, ...]
+    edited: tuple[Edited, ...]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PPOPlan:
     """Go on with PPO from here."""
 

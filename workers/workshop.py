@@ -16,7 +16,7 @@ from torch import Tensor
 from app.errors import ConflictError
 from app.hparams import RunHParams, TaskHParams
 from app.texts import digest_of
-from workers import leaving_out, reward_trainer, training_state
+from workers import leaving_out, probes, reward_trainer, training_state
 from workers.best_of_n import BestOfN, RawScorer
 from workers.checkpoints import CheckpointStore
 from workers.models import ModelUnavailableError, ensure_base_model, weights_digest
@@ -33,6 +33,7 @@ from workers.plans import (
     LeaveOutPlan,
     PolicyFiles,
     PPOPlan,
+    ProbePlan,
     RewardFiles,
     RewardPlan,
     SamplePlan,
@@ -170,6 +171,14 @@ class Workshop:
             cache=self._features,
             bf16=self.precision.bf16,
         )
+
+    def probe(self, plan: ProbePlan) -> list[dict[str, Any]]:
+        """What a reward model makes of texts that were changed; see `probes.report`."""
+        tokenizer = self.reference(plan.reference).tokenizer
+        pairs = probes.pairs(plan, lambda text: token_ids(tokenizer, text), tokenizer)
+        texts = [(pair.prompt, ids) for pair in pairs for ids in (pair.better, pair.worse)]
+        judged = self.judge(plan.reference, plan.reward, texts, plan.task) if texts else []
+        return probes.report(pairs, [one.score for one in judged])
 
     def reward_model(self, reference: PolicyFiles, files: RewardFiles) -> Reward:
         """The reward model of these files; it takes left-padded queries and truncated responses."""

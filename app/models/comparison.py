@@ -24,6 +24,8 @@ class Purpose(StrEnum):
     """Shown to the same labeler before."""
     EVALUATION = "evaluation"
     """On prompts of the valid or test split: measures, never trains."""
+    SESSION = "session"
+    """Of a head-to-head that people answer in a session of its own: measures, and never stands in the queue."""
 
 
 class ComparisonState(StrEnum):

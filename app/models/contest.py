@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Uuid
+from sqlalchemy import ForeignKey, Uuid, false
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -27,6 +27,8 @@ class Contest(Keyed, Dated, Base):
     """Asked for; those on which a side finishes no sample are left out."""
     labelers: Mapped[int]
     """People who answer each comparison."""
+    own_session: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It is answered on a page of its own; otherwise mixed into the labeling queue."""
     seed: Mapped[int]
     written_at: Mapped[datetime | None]
     """When its comparisons were put to people."""

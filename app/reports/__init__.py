@@ -27,6 +27,7 @@ from app.reports.evidence import (
 )
 from app.reports.labelers import LabelerQuality, labeler, labelers
 from app.reports.origins import LabelOrigin, Origins, origins
+from app.reports.over_optimization import Compared, over_optimization
 from app.reports.plant import (
     SILENT_SECONDS,
     JobFigures,
@@ -40,7 +41,7 @@ from app.reports.plant import (
 )
 from app.reports.run_quality import AgreementReport, RunQuality, agreement, names, run_quality
 from app.reports.run_report import Pull, ReportedSample, RunReport, run_report
-from app.reports.series import Point, Series, labels_over_time, last_steps, metric_names, metrics
+from app.reports.series import POINTS, Point, Series, labels_over_time, last_steps, metric_names, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
 from app.reports.status import Status, run_status
 from app.reports.summaries import Audited, SummaryTable, audit, novel_sentences, summary_table
@@ -57,6 +58,7 @@ from app.reports.summary import (
 )
 
 __all__ = [
+    "POINTS",
     "ROLLED_BACK",
     "SILENT_SECONDS",
     "Accuracy",
@@ -67,6 +69,7 @@ __all__ = [
     "BrowsedSample",
     "CheckpointRef",
     "CheckpointReport",
+    "Compared",
     "ContestResult",
     "CurrentCheckpoints",
     "Event",
@@ -125,6 +128,7 @@ __all__ = [
     "oldest_minutes",
     "open_blind",
     "origins",
+    "over_optimization",
     "plant",
     "policy_named",
     "run_quality",

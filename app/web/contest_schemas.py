@@ -18,6 +18,8 @@ class NewContest(Body):
     per_side: Annotated[int, Field(ge=1, le=2)] = 1
     labelers: Annotated[int, Field(ge=1, le=9)] = 3
     seed: Annotated[int, Field(ge=0)] = 0
+    own_session: bool = False
+    """Keep its comparisons out of the labeling queue, for a page of their own: `/contests/{id}/label`."""
 
 
 class ContestOut(BaseModel):
@@ -30,6 +32,7 @@ class ContestOut(BaseModel):
     prompts: int
     per_side: int
     labelers: int
+    own_session: bool
     created_at: Time
     written_at: Time | None
 
@@ -44,6 +47,7 @@ class ContestOut(BaseModel):
             prompts=contest.prompts,
             per_side=contest.per_side,
             labelers=contest.labelers,
+            own_session=contest.own_session,
             created_at=contest.created_at,
             written_at=contest.written_at,
         )

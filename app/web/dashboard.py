@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse, HTMLResponse, Response
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import reports, runs
+from app import probes, reports, runs
 from app.errors import InvalidError, UnavailableError
 from app.models import CheckpointKind
 from app.web import pages
@@ -103,6 +103,7 @@ def run_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLRespons
         plotly_version=version,
         table=reports.summary_table(session, run_id),
         audited=reports.audit(session, run_id),
+        probed=probes.newest(session, run_id),
     )
 
 

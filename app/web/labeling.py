@@ -6,11 +6,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from sqlalchemy.orm import Session
 
-from app import comparisons, gold, guidelines, history, practice, progress, runs
+from app import comparisons, contest_sessions, contests, gold, guidelines, history, practice, progress, runs
 from app.answers import asked_of
 from app.kinds import AXES, MOST_RATING, MOST_STRENGTH
-from app.models import Guideline, Run
+from app.models import Account, Guideline, Run
 from app.web import markdown, pages
 from app.web.deps import AccountDep, SessionDep
 
@@ -34,7 +35,21 @@ def choose_run(request: Request, _: AccountDep, session: SessionDep) -> Response
 @router.get("/runs/{run_id}/label")
 def label(request: Request, run_id: UUID, me: AccountDep, session: SessionDep) -> Response:
     """The page for one run; first its guideline and its practice set, where they are due."""
-    run = runs.get(session, run_id)
+    return _desk(request, runs.get(session, run_id), f"/runs/{run_id}", me, session)
+
+
+@router.get("/contests/{contest_id}/label")
+def label_contest(request: Request, contest_id: UUID, me: AccountDep, session: SessionDep) -> Response:
+    """The same for a head-to-head that has a session of its own; others stand in their run's queue."""
+    contest = contests.get(session, contest_id)
+    if not contest.own_session:
+        return pages.see_other(f"/runs/{contest.run_id}/label")
+    return _desk(request, runs.get(session, contest.run_id), f"/contests/{contest_id}", me, session)
+
+
+def _desk(request: Request, run: Run, place: str, me: Account, session: Session) -> Response:
+    """The labeling page; `place` has the leases."""
+    run_id = run.id
     guideline = guidelines.newest(session, run_id)
     if guideline is not None and not guidelines.acknowledged(session, guideline.id, me.id):
         return pages.see_other(f"/runs/{run_id}/guideline")
@@ -45,6 +60,8 @@ def label(request: Request, run_id: UUID, me: AccountDep, session: SessionDep) -
         request,
         "label.html",
         run=run,
+        place=place,
+        sessions=contest_sessions.waiting(session, me.id, run_id) if place.startswith("/runs/") else [],
         task=task,
         asked=asked_of(run),
         axes=AXES,

@@ -7,9 +7,9 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
 
-from app import reports, runs, tensorboard
+from app import probes, reports, runs, tensorboard
 from app.resources import folder
-from app.web import pages
+from app.web import pages, plots
 from app.web.deps import SessionDep, require_researcher
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_researcher)])
@@ -30,6 +30,8 @@ def report_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLResp
         report=report,
         table=reports.summary_table(session, run_id),
         audited=reports.audit(session, run_id),
+        probed=probes.newest(session, run_id),
+        compared=plots.compared(reports.over_optimization(session, run_id, report.contests)),
         style=style,
         line=line,
         account=None,

@@ -43,7 +43,7 @@ const TIME_UNITS = [["minutes", 60], ["hours", 3600], ["days", 86400]];
 const CONFIG = { displaylogo: false, responsive: true, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
 
 export class Charts {
-  /** @param {object} options klTarget: number or null; summary: whether the run summarises; start and now: ms */
+  /** @param {object} options run: its id; klTarget: number or null; summary: whether the run summarises; start and now: ms */
   constructor(place, options) {
     this.options = options;
     const hours = (options.now - options.start) / 3600000; // chosen once: another unit would move a zoomed axis
@@ -64,7 +64,7 @@ export class Charts {
       const key = chart.curves.length > 1 ? el("p", { class: "key muted" }, ...chart.curves.map(([, label], index) => el("span", { class: `key-${index + 1}` }, label))) : null;
       const plot = el("div", { class: "plot", id: `plot-${chart.id}`, role: "img", "aria-label": `${chart.title}, ${chart.unit}` });
       place.append(el("figure", { class: "chart", id: `chart-${chart.id}` },
-        el("figcaption", {}, el("span", { class: "chart-title" }, chart.title), el("span", { class: "muted" }, chart.unit), value), key, plot));
+        el("figcaption", {}, el("span", { class: "chart-title" }, chart.title), el("span", { class: "muted" }, chart.unit), value, el("a", { class: "chart-data muted", href: dataPath(options.run, chart), title: "the data of this chart" }, "CSV")), key, plot));
       this.views.set(chart.id, { chart, plot, value });
       watcher.observe(plot);
     }
@@ -282,6 +282,12 @@ export class Charts {
     if (event.labels !== null) return event.labels;
     return curve ? stepAt(this.curves["labels/usable"] ?? curve, at, "value") : null;
   }
+}
+
+/** Where the data of a chart is to be had as a table. */
+function dataPath(run, chart) {
+  if (chart.frontier) return `/runs/${run}/policies.csv`;
+  return `/runs/${run}/curves.csv?${new URLSearchParams(chart.curves.map(([name]) => ["name", name]))}`;
 }
 
 const named = (events) => events.length <= MARK_NAMES;

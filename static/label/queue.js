@@ -17,8 +17,8 @@ export class Queue {
 
   // pending(): comparisons whose answers the server does not have yet
   // events: changed(), progress(progress), unreachable(detail)
-  constructor({ run, prefetch, pending, events }) {
-    this.path = `/runs/${run}/leases`;
+  constructor({ place, prefetch, pending, events }) {
+    this.path = `${place}/leases`;
     this.target = prefetch + 1;
     this.pending = pending;
     this.events = events;

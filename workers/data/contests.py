@@ -69,7 +69,7 @@ def record_contest(
                 prompt_id=prompt.id,
                 sample_ids=[row.id for row in (*left_rows, *right_rows)],
                 policy_id=plan.plans[0].policy.checkpoint_id,
-                purpose=Purpose.EVALUATION,
+                purpose=Purpose.SESSION if contest.own_session else Purpose.EVALUATION,
                 wanted=contest.labelers,
                 samples=2 * plan.per_side,
             )

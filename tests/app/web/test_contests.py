@@ -7,15 +7,15 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.kinds import JobKind, Split
-from app.models import Contest, Job, Role, Run
+from app.models import ComparisonSample, Contest, ContestItem, Job, Purpose, Role, Run
 from tests.app.web.conftest import SignIn
-from tests.factories import make_checkpoint, make_prompt, make_run
+from tests.factories import make_checkpoint, make_comparison, make_prompt, make_run
 
 
 @pytest.fixture
 def run(session: Session) -> Run:
     made = make_run(session)
-    make_checkpoint(session, made, number=3)
+    make_checkpoint(session, made, number=3, report={"kl": 4.0})
     for _ in range(8):
         make_prompt(session, split=Split.TEST)
     session.commit()
@@ -55,3 +55,40 @@ def test_the_api_makes_lists_and_shows_it(client: TestClient, run: Run) -> None:
     assert [one["id"] for one in client.get(f"/api/v1/runs/{run.id}/contests").json()["contests"]] == [made["id"]]
     shown = client.get(f"/api/v1/contests/{made['id']}").json()
     assert (shown["comparisons"], shown["win_rate"], shown["examples"]) == (0, None, [])
+
+
+def test_a_session_of_its_own_is_asked_for_labeled_and_refused_to_others(
+    client: TestClient, session: Session, run: Run
+) -> None:
+    form = {"left": "policy 3", "right": "reference", "prompts": "2", "labelers": "1", "own_session": "true"}
+    client.post(f"/runs/{run.id}/contests", data=form)
+    made = session.scalars(select(Contest)).one()
+    assert made.own_session
+    both = [make_comparison(session, run, texts=("left", "right"), purpose=Purpose.SESSION).id for _ in range(2)]
+    for one in both:
+        of_it = select(ComparisonSample.sample_id).where(ComparisonSample.comparison_id == one)
+        left = session.scalars(of_it.order_by(ComparisonSample.slot)).all()[:1]
+        session.add(ContestItem(comparison_id=one, contest_id=made.id, left_samples=list(left)))
+    session.commit()
+    assert f"/contests/{made.id}/label" in client.get(f"/contests/{made.id}").text
+    own = client.get(f"/runs/{run.id}/label").text
+    assert f'<a href="/contests/{made.id}/label">2 comparisons</a>' in own
+    desk = BeautifulSoup(client.get(f"/contests/{made.id}/label").text, "html.parser").find(id="desk")
+    assert desk is not None
+    assert desk["data-place"] == f"/contests/{made.id}"
+    lent = client.post(f"/api/v1/contests/{made.id}/leases", json={"count": 4}).json()
+    assert {lease["comparison"] for lease in lent["leases"]} == set(map(str, both))
+    said = {"verdict": "tie", "choice": None}
+    for one in both:
+        headers = {"Idempotency-Key": str(one)}
+        assert client.post(f"/api/v1/comparisons/{one}/labels", json=said, headers=headers).status_code == 200
+    progress = client.get(f"/api/v1/contests/{made.id}/progress").json()
+    assert (progress["mine"], progress["team"], progress["goal"]) == (2, 2, 2)
+    queued = client.post(f"/api/v1/runs/{run.id}/contests", json={"left": "policy 3", "prompts": 2}).json()
+    assert client.get(f"/contests/{queued['id']}/label").headers["location"] == f"/runs/{run.id}/label"
+    assert client.post(f"/api/v1/contests/{queued['id']}/leases", json={"count": 1}).status_code == 409
+    table = client.get(f"/runs/{run.id}/contests.csv").text.splitlines()
+    assert table[0].startswith("contest,left,right,wins")
+    assert len(table) == 3
+    assert "<circle" in client.get(f"/runs/{run.id}/contests").text  # the ties stand on the curve
+    assert "<circle" in client.get(f"/runs/{run.id}/report").text

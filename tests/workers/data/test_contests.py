@@ -1,6 +1,7 @@
 """A blind head-to-head from its first request to its result, on a tiny model."""
 
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -59,7 +60,7 @@ def run_id(session_factory: SessionFactory, tmp_path: Path) -> UUID:
 
 
 def asked(session: Session, run_id: UUID, left: str = "lead-3", right: str = "reference", **more: int) -> Contest:
-    given = {"prompts": 6, "per_side": 1, "labelers": 2, "seed": 3} | more
+    given: dict[str, Any] = {"prompts": 6, "per_side": 1, "labelers": 2, "seed": 3, **more}
     return contests.create(session, run_id, left=left, right=right, **given, actor_id=None)
 
 
