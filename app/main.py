@@ -1,5 +1,7 @@
 """The web application: assembled here, decided elsewhere."""
 
+import multiprocessing
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -7,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
-from app import logs, resources
+from app import launch, logs, resources
 from app.broker import BrokerSender
 from app.db import make_engine, make_session_factory
 from app.limiting import Limiter
@@ -65,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     if settings is None:
         settings = Settings()
         logs.configure(settings.log_level, settings.log_format)
+        _die_with_server()
     engine = make_engine(settings.need_database_url(), trusted_seconds=TRUSTED_SECONDS)
     app = FastAPI(
         title="Prefloop",
@@ -123,6 +126,13 @@ def _include_routes(app: FastAPI) -> None:
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=resources.folder("static")))  # last: routers serve some of it
+
+
+def _die_with_server() -> None:
+    """One of several processes of a server must not outlive it: it would keep the port from the next."""
+    server = multiprocessing.parent_process()
+    if server is not None and server.pid is not None:
+        launch.die_with_parent(signal.SIGKILL, server.pid)
 
 
 def _closing(engine: Engine) -> Lifespan:

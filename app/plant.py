@@ -1,6 +1,9 @@
 """The programs of Prefloop on one machine, as data for the supervisor."""
 
+import os
+import shutil
 import sys
+from pathlib import Path
 
 from app.jobs import Queue
 from app.settings import Settings
@@ -9,6 +12,8 @@ from app.supervisor import Child
 TRAINER_STOP_SECONDS = 180.0
 """Generous: the trainer ends its job and saves before it goes."""
 CONTROL_THREADS = 4
+MOST_WEB_PROCESSES = 4
+"""Each may use up to 45 connections to PostgreSQL."""
 
 
 def children(settings: Settings) -> list[Child]:
@@ -16,7 +21,7 @@ def children(settings: Settings) -> list[Child]:
     trainer_queues = (Queue.SAMPLING, Queue.REWARD, Queue.POLICY)
     return [
         _child(settings, "trainer", *_worker("tasks", trainer_queues), "--pool=solo", stop=TRAINER_STOP_SECONDS),
-        _child(settings, "web", *_web(settings), stop=15.0),
+        _child(settings, "web", *_web(settings), stop=15.0, env=_adding_up(settings)),
         _child(
             settings,
             "control",
@@ -46,11 +51,26 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _child(settings: Settings, name: str, *argv: str, stop: float) -> Child:
+def web_processes(settings: Settings) -> int:
+    """How many processes answer requests."""
+    return settings.web_processes or max(1, min(MOST_WEB_PROCESSES, (os.cpu_count() or 1) // 2))
+
+
+def clear_figures(settings: Settings) -> None:
+    """Make room for the figures that the web processes add up; those of the last start are over."""
+    shutil.rmtree(_figures(settings), ignore_errors=True)
+    _figures(settings).mkdir(parents=True)
+
+
+def _figures(settings: Settings) -> Path:
+    return settings.home / "metrics"
+
+
+def _child(settings: Settings, name: str, *argv: str, stop: float, env: dict[str, str] | None = None) -> Child:
     return Child(
         name=name,
         argv=(sys.executable, "-P", "-m", *argv),
-        env=environment(settings),
+        env=environment(settings) | (env or {}),
         cwd=settings.home,  # uvicorn and Celery import from the current folder first, which may hold another `app`
         stop_seconds=stop,
     )
@@ -59,7 +79,13 @@ def _child(settings: Settings, name: str, *argv: str, stop: float) -> Child:
 def _web(settings: Settings) -> tuple[str, ...]:
     # Open progress streams must not hold up the end: the browser connects again.
     server = ("uvicorn", "app.main:create_app", "--factory", "--no-access-log", "--timeout-graceful-shutdown=3")
-    return (*server, f"--host={settings.host}", f"--port={settings.port}")
+    # While a trainer has the cores, a process may take long to say that it lives.
+    several = (f"--workers={web_processes(settings)}", "--timeout-worker-healthcheck=60")
+    return (*server, *several, f"--host={settings.host}", f"--port={settings.port}")
+
+
+def _adding_up(settings: Settings) -> dict[str, str]:
+    return {} if web_processes(settings) == 1 else {"PROMETHEUS_MULTIPROC_DIR": str(_figures(settings))}
 
 
 def _worker(module: str, queues: tuple[Queue, ...]) -> tuple[str, ...]:

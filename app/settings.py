@@ -25,6 +25,8 @@ class Settings(BaseSettings):
     """Address the web server listens on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Port the web server listens on."""
+    web_processes: Annotated[int, Field(ge=0, le=4)] = 0
+    """Processes of the web server of `prefloop up`; 0: one for two cores, at most 4. No browser is tied to one."""
     public_url: str | None = None
     """Address under which people reach the site, when a proxy stands before it."""
     database_url: str | None = None

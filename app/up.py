@@ -108,6 +108,7 @@ def _serve(supervisor: Supervisor, options: UpOptions, settings: Settings) -> No
     factory = _migrated(settings)
     base_model = _base_model(supervisor, options, settings, factory)
     say("Starting web server and workers")
+    plant.clear_figures(settings)
     for child in plant.children(settings):
         supervisor.start(child)
     supervisor.wait("web", lambda: _answers(settings))

@@ -1,4 +1,4 @@
-"""Labelers as a browser sends their requests: one process, one kept connection each, raw HTTP over asyncio.
+"""Labelers as a browser sends their requests: one process, one kept connection each, raw HTTP over uvloop.
 
 The client shares the cores of what it measures, so it does nothing that it need not: answers are parsed only as far as
 the next request wants.
@@ -14,8 +14,6 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
-
-from app.web.deps import COOKIE
 
 SPREAD = 0.5
 """Standard deviation of the logarithm of a person's time for one label."""
@@ -62,28 +60,29 @@ class Crowd:
     host: str
     port: int
     run: str
-    cookies: Sequence[str]
+    secrets: Sequence[str]
+    """Of each labeler, the header line that lets them in."""
     measured: Measured = field(default_factory=Measured)
 
     async def saturate(self, seconds: float) -> float:
         """Everybody leases one, answers it and goes on at once, until nothing is left or time is up; seconds taken."""
         until = time.perf_counter() + seconds
         begun = time.perf_counter()
-        await asyncio.gather(*(self._without_pause(cookie, until) for cookie in self.cookies))
+        await asyncio.gather(*(self._without_pause(secret, until) for secret in self.secrets))
         return time.perf_counter() - begun
 
     async def label(self, seconds: float, *, seconds_per_label: float, seed: int) -> None:
         """Everybody labels at a person's pace, with the queue of the labeling page."""
         until = time.perf_counter() + seconds
-        chances = [random.Random(f"{seed}:{number}") for number in range(len(self.cookies))]
+        chances = [random.Random(f"{seed}:{number}") for number in range(len(self.secrets))]
         work = (
-            self._at_ease(cookie, until, seconds_per_label, chance)
-            for cookie, chance in zip(self.cookies, chances, strict=True)
+            self._at_ease(secret, until, seconds_per_label, chance)
+            for secret, chance in zip(self.secrets, chances, strict=True)
         )
         await asyncio.gather(*work)
 
-    async def _without_pause(self, cookie: str, until: float) -> None:
-        person = await Person.of(self, cookie)
+    async def _without_pause(self, secret: str, until: float) -> None:
+        person = await Person.of(self, secret)
         while time.perf_counter() < until:
             leases = await person.lease(1)
             if not leases:
@@ -91,9 +90,9 @@ class Crowd:
             await person.answer(leases[0], 1000)
         person.leave()
 
-    async def _at_ease(self, cookie: str, until: float, mean: float, chance: random.Random) -> None:
+    async def _at_ease(self, secret: str, until: float, mean: float, chance: random.Random) -> None:
         await asyncio.sleep(chance.uniform(0, mean))  # people do not come all at once
-        person = await Person.of(self, cookie)
+        person = await Person.of(self, secret)
         held: list[dict[str, Any]] = await person.lease(AHEAD)
         while time.perf_counter() < until:
             if not held:
@@ -113,15 +112,15 @@ class Person:
     """One labeler's browser."""
 
     crowd: Crowd
-    cookie: str
+    secret: str
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
     @classmethod
-    async def of(cls, crowd: Crowd, cookie: str) -> "Person":
+    async def of(cls, crowd: Crowd, secret: str) -> "Person":
         """Connected."""
         reader, writer = await asyncio.open_connection(crowd.host, crowd.port)
-        return cls(crowd=crowd, cookie=cookie, reader=reader, writer=writer)
+        return cls(crowd=crowd, secret=secret, reader=reader, writer=writer)
 
     async def lease(self, count: int) -> list[dict[str, Any]]:
         """Comparisons held now; none where the server refused."""
@@ -154,7 +153,7 @@ class Person:
         host = f"{self.crowd.host}:{self.crowd.port}"
         head = (
             f"POST {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\nSec-Fetch-Site: same-origin\r\n"
-            f"Cookie: {COOKIE}={self.cookie}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            f"{self.secret}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
         )
         key_line = f"Idempotency-Key: {key}\r\n" if key else ""
         begun = time.perf_counter()

@@ -17,12 +17,15 @@ from app.hparams import planned
 from app.models import Checkpoint, CheckpointKind, Prompt, Role, Run, Sample, SamplePurpose
 from app.settings import Settings
 from app.supervisor import Supervisor
+from app.web.deps import COOKIE
 
 PROGRAMS = ("web", "control", "tick")
 """Of the plant; without a trainer, for there is no model."""
 DURABLE = {"fsync": "on", "synchronous_commit": "on", "full_page_writes": "on"}
 PROMPTS = 1000
 SHOWN = 4
+UNCHECKED = "set local session_replication_role = replica"
+"""Rows that are right by their making need not be looked up one by one: a million of them are there in a minute."""
 FILL = """
     insert into comparison (id, run_id, prompt_id, policy_id, promotion, purpose, state, wanted, answers, leased)
     select gen_random_uuid(), :run, prompt.id, :policy, 0, 'train', :state, :wanted, :answers, 0
@@ -65,7 +68,7 @@ def running(home: Path) -> Iterator[Site]:
     """Servers, web and workers; everything is stopped at the end."""
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o711)  # PostgreSQL runs as another user where this one is root
-    settings = embedded.with_urls(Settings(home=home, host="127.0.0.1", port=_free_port()))
+    settings = embedded.with_urls(Settings(home=home, host="127.0.0.1", port=free_port()))
     postgres, valkey = embedded.servers(home)
     supervisor = Supervisor(home / "logs", print)
     try:
@@ -77,6 +80,7 @@ def running(home: Path) -> Iterator[Site]:
         engine = make_engine(settings.need_owner_url(), pool_size=1)
         migrating.upgrade(engine)
         migrating.let_in(engine, settings.need_database_url())
+        plant.clear_figures(settings)
         for child in plant.children(settings):
             if child.name in PROGRAMS:
                 supervisor.start(child)
@@ -101,6 +105,7 @@ def fill(site: Site, *, total: int, ready: int, wanted: int) -> UUID:
     """A run with `ready` free comparisons, each for `wanted` people, and the rest of `total` answered long ago."""
     with session_scope(site.factory) as session:
         run, policy = _run(session)
+        session.execute(text(UNCHECKED))
         common = {"run": run.id, "policy": policy.id, "prompts": PROMPTS}
         closed = common | {"state": "labeled", "wanted": 1, "answers": 1, "count": total - ready}
         session.execute(text(FILL), closed)
@@ -115,10 +120,10 @@ def fill(site: Site, *, total: int, ready: int, wanted: int) -> UUID:
 
 
 def signed_in(site: Site, count: int) -> list[str]:
-    """Cookies of new labelers."""
+    """Header lines with the cookies of new labelers."""
     with session_scope(site.factory) as session:
         people = [accounts.create_account(session, f"labeler {number}", Role.LABELER) for number in range(count)]
-        return [accounts.open_session(session, one.id, days=1) for one in people]
+        return [f"Cookie: {COOKIE}={accounts.open_session(session, one.id, days=1)}" for one in people]
 
 
 def require_sound(site: Site, labels: Sequence[str]) -> None:
@@ -182,7 +187,7 @@ def _answers(settings: Settings) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

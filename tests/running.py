@@ -54,6 +54,7 @@ class RunningPrefloop:
         if not model.exists():
             save_tiny_model(model)
         facts = {"PREFLOOP_HOME": str(home), "PREFLOOP_PORT": str(port), "OMP_NUM_THREADS": "1"}
+        facts["PREFLOOP_WEB_PROCESSES"] = "2"  # also where there are too few cores for it
         up = ("up", f"--model={model}", f"--ready-file={self.ready_file}", *words)
         self.ready_file.unlink(missing_ok=True)  # that of a killed start
         self.log = home / "terminal.txt"
