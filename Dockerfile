@@ -20,18 +20,18 @@ RUN groupadd --gid 10001 prefloop \
 COPY constraints.txt /opt/prefloop/
 COPY --from=wheel /wheel /opt/prefloop/wheel
 RUN pip install --constraint /opt/prefloop/constraints.txt "$(echo /opt/prefloop/wheel/*.whl)[data]"
-USER prefloop
+USER 10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-CMD ["uvicorn", "app.main:create_app", "--factory", "--host=0.0.0.0", "--port=8000", "--no-access-log", "--timeout-graceful-shutdown=3"]
+CMD ["uvicorn", "app.main:create_app", "--factory", "--host=0.0.0.0", "--port=8000", "--no-access-log", "--log-level=warning", "--timeout-graceful-shutdown=3"]
 
 FROM app AS train
 ARG TORCH_INDEX=""
-USER root
+USER 0
 RUN if [ -n "$TORCH_INDEX" ]; then \
       pip install --constraint /opt/prefloop/constraints.txt --no-deps --index-url "$TORCH_INDEX" torch; \
     fi \
  && pip install --constraint /opt/prefloop/constraints.txt "$(echo /opt/prefloop/wheel/*.whl)[train]"
-USER prefloop
-CMD ["celery", "--app=workers.tasks", "worker", "--queues=sampling,reward,policy", "--pool=solo"]
+USER 10001
+CMD ["celery", "--quiet", "--app=workers.tasks", "worker", "--hostname=trainer@%h", "--queues=sampling,reward,policy", "--pool=solo"]

@@ -22,8 +22,10 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 HEADER = "x-request-id"
 QUIET = ("celery", "kombu", "httpx", "httpx2", "httpcore", "httpcore2", "alembic", "aiobotocore", "botocore")
 """Libraries whose every step is no news: the tick alone sends a message each second."""
-SERVER = ("uvicorn", "uvicorn.error", "uvicorn.access")
+SERVER = ("uvicorn", "uvicorn.error")
 """Loggers with handlers of their own, which would write past ours."""
+ADDRESSES = "uvicorn.access"
+"""It would write the address of each request, and one-time links stand in addresses; `app.web.request_watch` tells."""
 
 _QUOTED_ROW = re.compile(r"^(DETAIL|CONTEXT):.*$", re.MULTILINE)
 """Lines of a PostgreSQL error that may hold the values of a row."""
@@ -99,5 +101,6 @@ def _configure_libraries(level: str, renderer: Processor, stream: TextIO) -> Non
     for name in SERVER:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = True
+    logging.getLogger(ADDRESSES).disabled = True
     for name in QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[level]))

@@ -49,6 +49,7 @@ from app.web import (
 from app.web.meters import Meters
 from app.web.request_watch import RequestWatch
 from app.web.security import CrossOriginRefusal, SecurityHeaders
+from app.web.watching import Watches
 
 TRUSTED_SECONDS = 2.0
 """A database connection used so recently is taken to be alive."""
@@ -83,7 +84,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.session_factory = make_session_factory(engine, sender)
     app.state.templates = pages.load_templates()
     app.state.limiter = Limiter(engine, labels_per_minute=settings.labels_per_minute)
-    app.state.meters = Meters(app.state.session_factory, settings.metrics_dir)
+    app.state.meters = Meters(app.state.session_factory, settings.home, settings.metrics_dir)
+    app.state.watches = Watches()
     problems.install(app, most_body_bytes=MOST_BODY_BYTES)
     app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
     app.add_middleware(RequestWatch, meters=app.state.meters)

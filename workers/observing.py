@@ -26,7 +26,7 @@ def connect(settings: Settings) -> None:
             log.info("metrics_served", port=settings.metrics_port)
 
     signals.setup_logging.connect(set_up_logging, weak=False)
-    signals.worker_init.connect(answer_prometheus, weak=False)
+    signals.celeryd_after_setup.connect(answer_prometheus, weak=False)
     signals.beat_init.connect(answer_prometheus, weak=False)
     signals.after_task_publish.connect(_count_sent)
     signals.task_prerun.connect(_take_request_id)

@@ -9,10 +9,15 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from transformers.utils import logging as transformers_logging
 
 
-def warn_through(said: Callable[[str], None]) -> None:
-    """From now on only warnings of this process are heard, each as one line through `said`."""
+def no_bars() -> None:
+    """From now on no library draws a progress bar: a log is no terminal."""
     disable_progress_bars()
     transformers_logging.disable_progress_bar()
+
+
+def warn_through(said: Callable[[str], None]) -> None:
+    """From now on only warnings of this process are heard, each as one line through `said`."""
+    no_bars()
     transformers_logging.set_verbosity_error()
 
     def say(_: object, method: str, event: MutableMapping[str, Any]) -> str:

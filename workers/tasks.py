@@ -13,7 +13,7 @@ from celery.signals import worker_ready, worker_shutdown
 from app.db import session_scope
 from app.errors import DomainError
 from app.jobs import WORK, Queue
-from workers import attempts, fencing, gpu, listening
+from workers import attempts, fencing, gpu, listening, quiet
 from workers.celery_app import celery
 from workers.checkpoints import CheckpointError
 from workers.database_task import DatabaseTask, worker_name
@@ -73,6 +73,7 @@ def work(self: TrainerTask, job_id: str) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _listen(sender: Any, **_: object) -> None:
+    quiet.no_bars()
     served = {Queue(queue.name) for queue in sender.task_consumer.queues}
     listening.watch(work.factory, celery, work.activity, served)
     presence = Presence(

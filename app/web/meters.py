@@ -4,9 +4,11 @@ With several web processes on one machine each adds up its own requests in a fil
 of them is asked tells the sum. The state of the plant is the same whoever reads it.
 """
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 from prometheus_client import CollectorRegistry, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -25,10 +27,11 @@ class Meters:
     """One application's figures.
 
     Args:
+        home: where checkpoints are kept.
         shared: folder where several processes add up; None: this process is the only one.
     """
 
-    def __init__(self, factory: SessionFactory, shared: Path | None = None) -> None:
+    def __init__(self, factory: SessionFactory, home: Path, shared: Path | None = None) -> None:
         own = CollectorRegistry()
         self.requests = Histogram(
             "prefloop_http_request_seconds",
@@ -40,7 +43,7 @@ class Meters:
         self.streams = Gauge(
             "prefloop_event_streams", "Open streams of events.", registry=own, multiprocess_mode="livesum"
         )
-        self._plant = _Plant(factory)
+        self._plant = _Plant(factory, home)
         self._own, self._shared = own, shared
 
     def exposition(self) -> bytes:
@@ -48,17 +51,27 @@ class Meters:
         requests = self._own
         if self._shared is not None:
             requests = CollectorRegistry()
+            _forget_ended(self._shared)
             MultiProcessCollector(requests, str(self._shared))  # type: ignore[no-untyped-call]
         plant = CollectorRegistry()
         plant.register(self._plant)
         return bytes(generate_latest(requests)) + bytes(generate_latest(plant))
 
 
+def _forget_ended(shared: Path) -> None:
+    """What processes that ended have counted stays; what they had open is open no more."""
+    for file in shared.glob("gauge_live*_*.db"):
+        number = file.stem.rpartition("_")[2]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            file.unlink(missing_ok=True)
+
+
 class _Plant(Collector):
     """Reads the tables when Prometheus asks."""
 
-    def __init__(self, factory: SessionFactory) -> None:
+    def __init__(self, factory: SessionFactory, home: Path) -> None:
         self.factory = factory
+        self.home = home
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: registering must not need the database."""
@@ -66,6 +79,9 @@ class _Plant(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The plant; without a database only that it is away."""
+        if self.home.exists():
+            free = shutil.disk_usage(self.home).free
+            yield GaugeMetricFamily("prefloop_disk_free_bytes", "Where checkpoints are kept.", value=free)
         try:
             with session_scope(self.factory) as session:
                 found = reports.plant(session)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +20,7 @@ from app.errors import NotFoundError
 from app.models import Metric, Role, Run
 from app.web.dashboard import Snapshot, plotly_path
 from app.web.events import changes, read
+from app.web.watching import Watch, Watches
 from tests.app.web.conftest import SignIn
 from tests.factories import make_comparison, make_run
 
@@ -128,14 +130,14 @@ class TestStream:
                 session.commit()
             return read(session_factory, run.id)
 
-        events = collect(look, seconds=0.5)
+        events = collect(look, seconds=1.5)
         assert looks > 5
         assert [episodes_of(event) for event in events] == [0, 96]
         assert all(event.event == "status" for event in events)
 
     def test_holds_no_connection_between_looks(self, engine: Engine, session_factory: SessionFactory, run: Run) -> None:
         async def watch() -> list[int]:
-            events = changes(lambda: read(session_factory, run.id), poll_seconds=0.01, stream_seconds=0.1)
+            events = changes(Watch(lambda: read(session_factory, run.id), poll_seconds=0.01), stream_seconds=0.1)
             return [engine.pool.checkedout() async for _ in events]  # type: ignore[attr-defined]
 
         assert anyio.run(watch) == [0]
@@ -146,6 +148,37 @@ class TestStream:
 
         assert collect(look, seconds=60) == []
 
+    def test_fifty_viewers_cost_as_many_looks_as_one(self, session_factory: SessionFactory, run: Run) -> None:
+        looks: list[float] = []
+
+        def look() -> Snapshot:
+            looks.append(time.monotonic())
+            return read(session_factory, run.id)
+
+        heard: list[int] = []
+
+        async def view(watches: Watches) -> None:
+            watch = watches.of(run.id, look)
+            watch.poll_seconds = 0.1
+            heard.append(len([event async for event in changes(watch, stream_seconds=1.0)]))
+
+        async def all_view() -> None:
+            watches = Watches()
+            async with anyio.create_task_group() as viewers:
+                for _ in range(50):
+                    viewers.start_soon(view, watches)
+
+        anyio.run(all_view)
+        assert heard == [1] * 50
+        assert len(looks) <= 11, "one for each tenth of a second, not fifty"
+
+    def test_a_run_that_nobody_watches_is_forgotten(self, run: Run) -> None:
+        watches = Watches()
+        first = watches.of(run.id, lambda: pytest.fail("nobody looks"))
+        assert watches.of(run.id, lambda: pytest.fail("nobody looks")) is first
+        del first
+        assert len(watches) == 0
+
     def test_is_an_event_as_browsers_read_it(self, session_factory: SessionFactory, run: Run) -> None:
         event = collect(lambda: read(session_factory, run.id), seconds=0.05)[0]
         lines = event.encode().decode().splitlines()
@@ -155,7 +188,7 @@ class TestStream:
 
 def collect(look: Callable[[], Snapshot], *, seconds: float) -> list[ServerSentEvent]:
     async def gather() -> list[ServerSentEvent]:
-        return [event async for event in changes(look, poll_seconds=0.01, stream_seconds=seconds)]
+        return [event async for event in changes(Watch(look, poll_seconds=0.01), stream_seconds=seconds)]
 
     return anyio.run(gather)
 
