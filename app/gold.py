@@ -1,7 +1,7 @@
 """Gold: comparisons whose right answer a researcher has decided; they are mixed in secretly and never train.
 
-A gold comparison is a copy: the same samples of the same prompt, asked anew. What it was copied from keeps its labels
-and goes on training.
+A gold comparison is a copy: the same samples of the same prompt, asked anew of those who did not meet the first. What
+it was copied from keeps its labels and goes on training.
 """
 
 from collections.abc import Sequence
@@ -98,6 +98,7 @@ def author(
         sample_ids=sample_ids,
         policy_id=source.policy_id,
         purpose=Purpose.GOLD,
+        repeat_of_id=source.repeat_of_id or source.id,
     )
     session.add(Gold(comparison_id=made.id, sample_id=sample_id, explanation=explanation.strip(), author_id=author_id))
     session.flush()

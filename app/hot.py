@@ -49,13 +49,21 @@ OPEN = """
                          and later.labeler_id = %(labeler)s and later.revision > label.revision))
 """
 """Condition on `comparison`: this labeler neither holds it nor answered or skipped it."""
+NOT_MET_AS_GOLD = """
+    not exists (select from comparison again join assignment on assignment.comparison_id = again.id
+                where again.repeat_of_id = comparison.id and again.purpose = 'gold'
+                and assignment.labeler_id = %(labeler)s)
+"""
+"""Condition on `comparison`: this labeler never got its gold copy."""
 FREE = f"""
     run_id = %(run)s and state = 'ready' and purpose in ({", ".join(f"'{purpose.value}'" for purpose in QUEUED)})
-    and answers + leased < wanted and {OPEN}
+    and answers + leased < wanted and {OPEN} and {NOT_MET_AS_GOLD}
 """
 """Condition on `comparison`: waits in the queue, wants more answers, and not yet one of this labeler."""
 HAS_GOLD = f"""
-    select from comparison where run_id = %(run)s and purpose = 'gold' and state = 'ready' and {OPEN} limit 1
+    select from comparison where run_id = %(run)s and purpose = 'gold' and state = 'ready' and {OPEN}
+        and not exists (select from assignment where comparison_id = comparison.repeat_of_id
+                        and labeler_id = %(labeler)s) limit 1
 """
 """Finds a row where the labeler has gold before them."""
 HAS_PAST = """

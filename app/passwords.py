@@ -77,6 +77,17 @@ def is_correct(account: Account, password: str) -> bool:
     return _HASHER.verify(password, account.password_hash or _NOBODY) and account.password_hash is not None
 
 
+def note_failure(session: Session, login: str, address: str) -> None:
+    """Somebody did not get in: into the audit log, without what they typed, which may be a password in a wrong field.
+
+    How many such rows there can be is bounded by how often somebody may try.
+    """
+    known = session.scalar(select(Account.id).where(Account.login == login.strip().casefold()))
+    audit.record(
+        session, None, "account.sign_in_failed", account=None if known is None else str(known), address=address
+    )
+
+
 def account_of_password(session: Session, login: str, password: str) -> Account:
     """Who signs in with this name and password; hashes of older costs are renewed on the way.
 

@@ -116,8 +116,20 @@ def is_free() -> ColumnElement[bool]:
 
 
 def is_open_to(labeler_id: UUID) -> ColumnElement[bool]:
-    """Condition on `Comparison`: this labeler neither holds it nor answered or skipped it."""
-    return and_(~_is_held_by(labeler_id), ~has_answer(labeler_id))
+    """Condition on `Comparison`: this labeler neither holds it nor answered or skipped it, nor met it in another guise.
+
+    A gold comparison is a copy: whoever got the one must not get the other.
+    """
+    gold = aliased(Comparison)
+    as_gold = (
+        select(Assignment.id)
+        .join(gold, gold.id == Assignment.comparison_id)
+        .where(gold.repeat_of_id == Comparison.id, gold.purpose == Purpose.GOLD, Assignment.labeler_id == labeler_id)
+    )
+    its_source = select(Assignment.id).where(
+        Assignment.comparison_id == Comparison.repeat_of_id, Assignment.labeler_id == labeler_id
+    )
+    return and_(~_is_held_by(labeler_id), ~has_answer(labeler_id), ~as_gold.exists(), ~its_source.exists())
 
 
 def _first(labeler_id: UUID, run_id: UUID, count: int) -> Select[UUID]:

@@ -68,7 +68,7 @@ class Comparison(Keyed, Dated, Base):
     leased: Mapped[int] = mapped_column(default=0)
     """Leases that run; who changes an assignment's state keeps this in step, with the comparison locked."""
     repeat_of_id: Mapped[UUID | None] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"), index=True)
-    """The comparison that this one shows to the same labeler again."""
+    """The comparison that this one shows again: a repeat to the same labeler, gold to others."""
     origin: Mapped[dict[str, Any] | None]
     """File, its sha256 and the job that imported it with its labels; None: it was made here."""
 

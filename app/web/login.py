@@ -74,6 +74,7 @@ def sign_in_by_password(
     try:
         account = passwords.account_of_password(session, login, password)
     except ForbiddenError as error:
+        passwords.note_failure(session, login, address(request))
         return _form(request, settings, problem=error.detail, login=login, status=error.status)
     limiter.signed_in(address(request), login.strip().casefold())
     return signed_in(request, session, settings, account, SignInMethod.PASSWORD)

@@ -1,5 +1,6 @@
 """Gold: copies with a known answer, which train nothing and tell how carefully people label."""
 
+from typing import Literal
 from uuid import UUID, uuid4
 
 import pytest
@@ -10,7 +11,7 @@ from app import gold, labeling
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.hparams import PRESETS
 from app.labeling import Lease
-from app.models import Account, Comparison, ComparisonSample, Gold, Role, Run, Verdict
+from app.models import Account, Comparison, ComparisonSample, ComparisonState, Gold, Label, Role, Run, Verdict
 from app.usable import count_training
 from tests.factories import make_account, make_comparison, make_run
 
@@ -109,3 +110,42 @@ def test_refusals(session: Session, run: Run, ada: Account, researcher: Account)
     with pytest.raises(NotFoundError):
         gold.author(session, make_run(session).id, source, samples["a"], "Clear.", researcher.id)
     assert len(session.scalars(select(Comparison)).all()) == 1
+
+
+def test_who_answered_the_first_never_gets_its_gold_copy(
+    session: Session, run: Run, ada: Account, researcher: Account
+) -> None:
+    source, samples = answered(session, run, ada)
+    made = gold.author(session, run.id, source, samples["c"], "Clear.", researcher.id)
+    other = make_comparison(session, run)
+    (got,) = labeling.lease(session, ada.id, run.id, count=1, lease_seconds=60)
+    assert got.comparison_id == other.id
+    labeling.record(session, ada.id, other.id, verdict=Verdict.TIE, choice=None, key="other")
+    label = session.scalars(select(Label).where(Label.comparison_id == source)).one()
+    labeling.undo(session, ada.id, label.id, lease_seconds=60)
+    make_comparison(session, run)
+    met = {one.comparison_id for one in labeling.lease(session, ada.id, run.id, count=8, lease_seconds=60)}
+    assert made.id not in met, "not even while her answer is taken back"
+
+
+@pytest.mark.parametrize("selection", ["age", "disagreement"])
+def test_who_got_the_gold_copy_never_gets_the_first(
+    session: Session, ada: Account, researcher: Account, selection: Literal["age", "disagreement"]
+) -> None:
+    collection = SMALL.collection.model_copy(update={"gold_share": 1.0, "selection": selection})
+    run = make_run(session, hparams=SMALL.model_copy(update={"collection": collection}).model_dump(mode="json"))
+    source, samples = answered(session, run, ada)
+    made = gold.author(session, run.id, source, samples["c"], "Clear.", researcher.id)
+    make_comparison(session, run)  # gold takes its place
+    bob, eve = make_account(session, "Bob"), make_account(session, "Eve")
+    assert answer(session, bob, run, "c").comparison_id == made.id
+    session.get_one(
+        Comparison, source
+    ).state = ComparisonState.READY  # its answer was taken back, and its lease ran out
+    session.get_one(Comparison, source).answers = 0
+    session.flush()
+    gold.retire(session, made.id, researcher.id)
+    of_bob = {one.comparison_id for one in labeling.lease(session, bob.id, run.id, count=8, lease_seconds=60)}
+    of_eve = {one.comparison_id for one in labeling.lease(session, eve.id, run.id, count=8, lease_seconds=60)}
+    assert source not in of_bob
+    assert source in of_eve

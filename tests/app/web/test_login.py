@@ -2,12 +2,12 @@
 
 import pytest
 from fastapi.testclient import TestClient
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from app import accounts, passwords
 from app.main import create_app
-from app.models import Account, Role
+from app.models import Account, Audit, Role
 from app.settings import Settings
 from app.web.deps import COOKIE
 from tests.app.test_passwords import GOOD
@@ -104,6 +104,30 @@ def test_after_ten_wrong_passwords_even_the_right_one_must_wait(
     answer = client.post("/signin/password", data={"login": "ada", "password": GOOD})
     assert answer.status_code == 429
     assert 0 < int(answer.headers["retry-after"]) <= 900
+
+
+def test_a_wrong_password_is_in_the_audit_log_without_what_was_typed(
+    client: TestClient, session: Session, ada: Account
+) -> None:
+    give_password(session, ada)
+    assert by_password(client, "wrong") == 403
+    typed = {"login": "the secret typed into the wrong field", "password": "x"}
+    assert client.post("/signin/password", data=typed).status_code == 403
+    rows = session.scalars(
+        select(Audit).where(Audit.action == "account.sign_in_failed").order_by(Audit.created_at)
+    ).all()
+    assert [(row.actor_id, row.detail["account"]) for row in rows] == [(None, str(ada.id)), (None, None)]
+    assert all(row.detail["address"] for row in rows)
+    assert not any("wrong" in str(row.detail) for row in rows)
+
+
+def test_failures_in_the_audit_log_are_as_few_as_tries_are_let_through(
+    client: TestClient, session: Session, ada: Account
+) -> None:
+    give_password(session, ada)
+    assert [by_password(client, f"wrong {n}") for n in range(12)] == [403] * 10 + [429] * 2
+    failed = select(func.count()).where(Audit.action == "account.sign_in_failed")
+    assert session.scalar(failed) == 10
 
 
 def test_signing_in_ends_the_session_that_the_browser_had(client: TestClient, session: Session, ada: Account) -> None:
