@@ -1,14 +1,17 @@
 """`prefloop runs`: look at runs and change their course from the command line."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from sqlalchemy.orm import Session
 
-from app import reports, runs, terminal
+from app import contests, reports, runs, terminal
 from app.errors import InvalidError
 from app.hparams import differing, parse_changes
 from app.models import Run
+from app.web import pages
+from app.web import report as web_report
 
 app = typer.Typer(help="List, clone, compare and steer runs.", no_args_is_help=True)
 
@@ -93,6 +96,55 @@ def roll_back(
     with terminal.database() as session:
         found = _find(session, run)
         runs.roll_back(session, found.id, reports.policy_named(session, found, policy), None, note)
+
+
+@app.command()
+def contest(
+    run: Which,
+    left: Annotated[
+        str, typer.Argument(help="`policy 3`, `reference`, an id, each also `... best of 16`; texts; lead-3.")
+    ],
+    right: Annotated[str, typer.Argument(help="The other writer.")] = "reference",
+    prompts: Annotated[int, typer.Option(help="Test prompts.")] = 64,
+    per_side: Annotated[int, typer.Option(help="Samples of each side in one comparison, 1 or 2.")] = 1,
+    labelers: Annotated[int, typer.Option(help="People for each comparison.")] = 3,
+    own_session: Annotated[bool, typer.Option("--own-session", help="Keep it out of the labeling queue.")] = False,
+) -> None:
+    """Ask people blindly which of two writers is better; prints the id of the head-to-head."""
+    asked = {"prompts": prompts, "per_side": per_side, "labelers": labelers, "seed": 0}
+    with terminal.database() as session:
+        found = _find(session, run)
+        made = contests.create(
+            session, found.id, left=left, right=right, own_session=own_session, **asked, actor_id=None
+        )
+        print(made.id)
+
+
+@app.command()
+def report(
+    run: Which, file: Annotated[Path, typer.Argument(help="Where it goes; one HTML file that stands alone.")]
+) -> None:
+    """Write the report of a run: settings, labels, curves, head-to-heads, texts drawn at random, andon events."""
+    with terminal.database() as session:
+        html = web_report.written(session, _find(session, run).id, pages.load_templates())
+    try:
+        file.write_text(html)
+    except OSError as error:
+        raise InvalidError(f"Cannot write {file}: {error.strerror}.") from error
+    print(file)
+
+
+@app.command()
+def contest_results(run: Which) -> None:
+    """What people said in the head-to-heads of a run, newest first."""
+    with terminal.database() as session:
+        for one in contests.of_run(session, _find(session, run).id):
+            found = reports.contest_result(session, one.id)
+            rate = found.win_rate
+            told = f"{100 * rate.mean:.0f} %" if rate else "no votes yet"
+            interval = f" ({100 * rate.low:.0f} to {100 * rate.high:.0f})" if rate else ""
+            done = f"{found.complete} of {found.comparisons} answered by {found.labelers}"
+            print(f"{found.left} against {found.right}: {told}{interval}; {done}")
 
 
 def _find(session: Session, wanted: str) -> Run:

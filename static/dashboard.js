@@ -4,7 +4,7 @@ import { problem, showActions, wireActions } from "./dashboard/actions.js";
 import { Charts } from "./dashboard/charts.js";
 import { show } from "./dashboard/dom.js";
 import { follow } from "./dashboard/live.js";
-import { showCheckpoints, showJobs, showSamples, showTiles } from "./dashboard/tables.js";
+import { showCheckpoints, showJobs, showSamples, showTiles, showWorkers } from "./dashboard/tables.js";
 
 const CURVES_EVERY_MS = 2000;
 const WHOLE_EVERY_MS = 300000; // points that a redone step changed are seen then
@@ -66,7 +66,8 @@ function showStatus() {
   const phase = document.getElementById("phase");
   phase.dataset.phase = summary.andon ? "andon" : summary.phase;
   phase.textContent = summary.andon ? "line stopped" : summary.phase;
-  showTiles(summary, now, charts.lastPoint("reward/accuracy_incoming"));
+  showTiles(summary, now, charts.lastPoint("reward/accuracy_incoming"), latest.workers);
+  showWorkers(latest.workers);
   showJobs(summary, now);
   showActions(summary);
   show("andon", summary.andon !== null);

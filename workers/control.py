@@ -8,7 +8,7 @@ from uuid import UUID
 import structlog
 from celery.signals import worker_ready, worker_shutdown
 
-from app import leasing, leftovers, runs
+from app import leasing, leftovers, runs, stretches
 from app.db import session_scope
 from app.errors import DomainError
 from app.jobs import ADVANCE_RUN, ASSESS, CARRY, TICK, Queue
@@ -92,10 +92,12 @@ def _tidy(task: DatabaseTask) -> None:
 
 @celery.task(name=ASSESS, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
 def assess(self: DatabaseTask) -> None:
-    """Every minute: how far the labelers of each run agree, where enough is new."""
+    """Every minute: fold the curves of each run, and see how far its labelers agree, where enough is new."""
     with session_scope(self.factory) as session:
         asked = [run.id for run in runs.newest_first(session)]
     for run_id in asked:
+        with session_scope(self.factory) as session:
+            stretches.fold(session, run_id)
         assessment.assess(lambda: session_scope(self.factory), run_id)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from app import stretches
 from app.models import Metric
 
 
@@ -30,6 +31,7 @@ def record(session: Session, run_id: UUID, step: int, stats: Mapping[str, float 
     finite = [row for row in rows if math.isfinite(row["value"])]
     if not finite:
         return
+    stretches.forget(session, run_id, [row["name"] for row in finite], step)
     statement = insert(Metric).values(finite)
     update: dict[str, Any] = {column: statement.excluded[column] for column in ("value", "low", "high")}
     session.execute(

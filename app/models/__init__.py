@@ -22,6 +22,7 @@ from app.models.practice import PracticeAnswer, PracticeItem
 from app.models.prompt import Prompt
 from app.models.run import Phase, Run
 from app.models.sample import Sample, SamplePurpose, SampleReading, SampleScore
+from app.models.stretch import MetricStretch
 from app.models.tally import Tally
 from app.models.worker import Worker
 
@@ -54,6 +55,7 @@ __all__ = [
     "LabelSet",
     "LabelSetItem",
     "Metric",
+    "MetricStretch",
     "Phase",
     "PracticeAnswer",
     "PracticeItem",

@@ -43,7 +43,7 @@ from app.reports.run_quality import AgreementReport, RunQuality, agreement, name
 from app.reports.run_report import Pull, ReportedSample, RunReport, run_report
 from app.reports.series import POINTS, Point, Series, labels_over_time, last_steps, metric_names, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
-from app.reports.status import Status, run_status
+from app.reports.status import Status, WorkerTile, run_status
 from app.reports.summaries import Audited, SummaryTable, audit, novel_sentences, summary_table
 from app.reports.summary import (
     AndonReport,
@@ -103,6 +103,7 @@ __all__ = [
     "Status",
     "SummaryTable",
     "WorkerFigures",
+    "WorkerTile",
     "agreement",
     "attempt",
     "audit",

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, ColumnElement, CompoundSelect, Float, cast, f
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.orm import Session
 
-from app import usable
+from app import stretches, usable
 from app.hparams import RunHParams
 from app.models import Metric, Run
 
@@ -58,9 +58,13 @@ def metrics(
             stretch of steps stay, and the first and last point.
         after: per name the last step known already; only later ones are given.
     """
-    known = dict(after or {})
-    spans = {name: _span(session, run_id, name, known.get(name)) for name in dict.fromkeys(names)}
-    return tuple(_series(session, run_id, name, spans[name], max(points, 4)) for name in names)
+    known, points = dict(after or {}), max(points, 4)
+    whole = {name for name in names if name not in known}
+    found = _of_stretches(session, run_id, whole, buckets=(points - 2) // 2)
+    for name in dict.fromkeys(names):
+        if name not in found:
+            found[name] = _series(session, run_id, name, _span(session, run_id, name, known.get(name)), points)
+    return tuple(found[name] for name in names)
 
 
 def last_steps(session: Session, run_id: UUID, names: Sequence[str]) -> dict[str, int]:
@@ -103,6 +107,17 @@ def _span(session: Session, run_id: UUID, name: str, after: int | None) -> _Span
     figures = select(func.min(Metric.step), func.max(Metric.step), func.count())
     first, last, count = session.execute(figures.where(*_rows_of(run_id, name, after))).one()
     return None if count == 0 else _Span(name=name, first=first, last=last, count=count)
+
+
+def _of_stretches(session: Session, run_id: UUID, names: set[str], *, buckets: int) -> dict[str, Series]:
+    """Curves so long that their stretches make the picture, in one look."""
+    long = stretches.long(session, run_id, names, buckets=buckets) if names else []
+    if not long:
+        return {}
+    points: dict[str, list[Point]] = {name: [] for name in long}
+    for name, step, value, low, high, at in stretches.thinned(session, run_id, long, buckets=buckets):
+        points[name].append(_point(step, value, low, high, at))
+    return {name: Series(name=name, points=tuple(those)) for name, those in points.items()}
 
 
 def _series(session: Session, run_id: UUID, name: str, span: _Span | None, points: int) -> Series:

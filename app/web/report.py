@@ -6,10 +6,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, StreamingResponse
+from fastapi.templating import Jinja2Templates
+from sqlalchemy.orm import Session
 
 from app import probes, reports, runs, tensorboard
 from app.resources import folder
-from app.web import pages, plots
+from app.web import plots
 from app.web.deps import SessionDep, require_researcher
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(require_researcher)])
@@ -22,20 +24,7 @@ EVERY_POINT = 5_000
 @router.get("/runs/{run_id}/report")
 def report_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLResponse:
     """One HTML file: styles and curves are in it, so that it can be saved and sent."""
-    report = reports.run_report(session, run_id)
-    style = (folder("static") / "report.css").read_text()
-    return pages.render(
-        request,
-        "report.html",
-        report=report,
-        table=reports.summary_table(session, run_id),
-        audited=reports.audit(session, run_id),
-        probed=probes.newest(session, run_id),
-        compared=plots.compared(reports.over_optimization(session, run_id, report.contests)),
-        style=style,
-        line=line,
-        account=None,
-    )
+    return HTMLResponse(written(session, run_id, request.app.state.templates))
 
 
 @router.get("/runs/{run_id}/tensorboard")
@@ -47,6 +36,20 @@ def tensorboard_file(run_id: UUID, session: SessionDep) -> StreamingResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     content = tensorboard.event_file(all_series)
     return StreamingResponse(content, media_type="application/octet-stream", headers=headers)
+
+
+def written(session: Session, run_id: UUID, templates: Jinja2Templates) -> str:
+    """The report as HTML. Raises: NotFoundError without such a run."""
+    report = reports.run_report(session, run_id)
+    return templates.env.get_template("report.html").render(
+        report=report,
+        table=reports.summary_table(session, run_id),
+        audited=reports.audit(session, run_id),
+        probed=probes.newest(session, run_id),
+        compared=plots.compared(reports.over_optimization(session, run_id, report.contests)),
+        style=(folder("static") / "report.css").read_text(),
+        line=line,
+    )
 
 
 def line(points: Sequence[reports.Point]) -> str:

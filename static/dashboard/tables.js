@@ -6,7 +6,7 @@ const SILENT_SECONDS = 30;
 const PHASES = { running: "running", paused: "paused", finished: "finished", stopped: "stopped" };
 
 /** @param {object} accuracy the newest leak-free accuracy ({value, low, high}) or null */
-export function showTiles(summary, now, accuracy) {
+export function showTiles(summary, now, accuracy, workers) {
   const { checkpoints } = summary;
   const share = (value) => `${number(value * 100)} %`;
   const right = accuracy
@@ -23,8 +23,27 @@ export function showTiles(summary, now, accuracy) {
     tile("Labelers", number(summary.active_labelers), `${number(summary.labels_per_minute, 1)} labels/min, last 5 min`),
     tile("Policy", checkpointName(checkpoints.serving), checkpoints.candidate ? `${checkpointName(checkpoints.candidate)} is a candidate` : serving),
     tile("Reward model", checkpoints.reward_model ? `model ${checkpoints.reward_model.number}` : "–", checkpoints.reward_model ? right : "none yet"),
+    workerTile(workers),
     tile("Jobs", [number(summary.jobs.length), el("small", {}, " in flight")], summary.failed.length ? `${summary.failed.length} failed` : "none failed", null, summary.failed.length > 0),
   );
+}
+
+function workerTile(workers) {
+  const living = workers.filter((one) => one.lives);
+  const silent = workers.length - living.length;
+  const busy = living.filter((one) => one.doing).length;
+  const memory = living.reduce((sum, one) => sum + one.memory_bytes, 0);
+  const under = silent ? `${silent} gone without a word` : living.length ? `${busy} at work, ${gigabytes(memory)} in all` : "nothing can be trained or written";
+  return tile("Workers", number(living.length), under, null, silent > 0 || living.length === 0);
+}
+
+const gigabytes = (bytes) => `${number(bytes / 2 ** 30, 1)} GiB`;
+
+/** Each worker of the site: what it does, its memory, its GPU. */
+export function showWorkers(workers) {
+  fill("workers", ...workers.map((one) => el("span", { class: `job${one.doing ? " running" : ""}${one.lives ? "" : " alarming"}`, title: one.name },
+    el("strong", {}, one.queues.join(", ")), ` · ${one.lives ? one.doing?.replaceAll("_", " ") ?? "idle" : "silent"} · ${gigabytes(one.memory_bytes)}`,
+    one.gpu ? ` · ${one.gpu}: ${gigabytes(one.gpu_used_bytes)} of ${gigabytes(one.gpu_total_bytes)}` : null)));
 }
 
 function waiting(summary) {

@@ -29,6 +29,7 @@ from app.models import (
     SamplePurpose,
     Split,
     Verdict,
+    Worker,
 )
 from app.quality import wilson_interval
 from tests.factories import make_account, make_checkpoint, make_comparison, make_prompt, make_run, make_sample
@@ -250,6 +251,10 @@ def _jobs(story: Story, now: datetime) -> None:
         job = Job(run_id=story.run.id, kind=kind, step=step, state=JobState.RUNNING, attempt=1, worker="trainer@box")
         job.created_at, job.heartbeat_at = now - timedelta(seconds=seconds), now
         story.session.add(job)
+    queues = ["sampling", "reward", "policy"]
+    gpu = {"gpu": "NVIDIA H100", "gpu_used_bytes": 31 * 2**30, "gpu_total_bytes": 80 * 2**30}
+    story.session.add(Worker(name="trainer@box", queues=queues, memory_bytes=5 * 2**30 // 2, seen_at=now, **gpu))
+    story.session.add(Worker(name="control@box", queues=["control"], memory_bytes=180 * 2**20, seen_at=now))
 
 
 def _record(story: Story, name: str, step: int, value: float, share: float) -> None:

@@ -69,6 +69,7 @@ def test_shows_the_run_and_breaks_no_rule_of_the_browser(opened: Opened) -> None
     expect(opened.page.locator("#link-state")).to_have_text("live")
     expect(opened.page.locator("#tiles")).to_contain_text("2,048 of 4,000")
     expect(opened.page.locator("#jobs")).to_contain_text("train policy")
+    expect(opened.page.locator("#workers")).to_contain_text("NVIDIA H100: 31.0 GiB of 80.0 GiB")
     heads = opened.page.locator("table.samples thead th")
     expect(heads).to_have_text(["prompt", "policy 5", "policy 4", "policy 3", "reference"])
     expect(opened.page.locator("table.checkpoints tbody tr")).to_have_count(14)

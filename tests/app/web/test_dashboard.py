@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,7 +18,8 @@ from sse_starlette import ServerSentEvent
 
 from app.db import SessionFactory
 from app.errors import NotFoundError
-from app.models import Metric, Role, Run
+from app.kinds import JobKind
+from app.models import Job, JobState, Metric, Role, Run, Worker
 from app.web.dashboard import Snapshot, plotly_path
 from app.web.events import changes, read
 from app.web.watching import Watch, Watches
@@ -78,6 +80,35 @@ class TestJson:
         body = researcher.get(f"/runs/{run.id}/status.json").json()
         assert body["status"]["last_steps"] == {"objective/kl": 64, "objective/score": 32}
         assert body["status"]["summary"]["ready"] == 1
+
+    def test_status_tells_of_the_workers_and_changes_only_when_they_do(
+        self, researcher: TestClient, session: Session, run: Run
+    ) -> None:
+        job = Job(run_id=run.id, kind=JobKind.SAMPLE, step=0, state=JobState.RUNNING, attempt=1, worker="one")
+        long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+        session.add_all([job, Worker(name="one", queues=["sampling"], memory_bytes=2**30 + 5)])
+        session.add(Worker(name="two", queues=["control"], memory_bytes=2**24, seen_at=long_ago))
+        session.commit()
+        workers = researcher.get(f"/runs/{run.id}/status.json").json()["status"]["workers"]
+        assert [(one["lives"], one["doing"], one["memory_bytes"]) for one in workers] == [
+            (True, "sample", 2**30),
+            (False, None, 2**24),
+        ]
+        before = researcher.get(f"/runs/{run.id}/status.json").json()["status"]
+        session.get_one(Worker, "one").memory_bytes = 2**30 + 500_000
+        session.commit()
+        assert researcher.get(f"/runs/{run.id}/status.json").json()["status"] == before
+
+    def test_every_curve_is_to_be_had_as_a_table(self, researcher: TestClient, run: Run) -> None:
+        names = {"name": ["objective/kl", "labels/usable"]}
+        table = researcher.get(f"/runs/{run.id}/curves.csv", params=names).text.splitlines()
+        assert table[0] == "metric,step,value,low,high,recorded_at"
+        rows = [line.split(",")[:3] for line in table[1:]]
+        assert rows == [["objective/kl", "32", "0.5"], ["objective/kl", "64", "1.0"]]
+        assert researcher.get(f"/runs/{run.id}/policies.csv").text.startswith("policy,episodes,kl,score,kl_coef")
+        query = {"run": str(run.id), "name": "objective/kl"}
+        compared = researcher.get("/runs/compare.csv", params=query).text.splitlines()
+        assert compared[1].startswith(f"{run.id},Happier <stories>,objective/kl,32,0.5")
 
     def test_curves_are_columns_and_nan_is_null(self, researcher: TestClient, run: Run) -> None:
         curves = researcher.get(f"/runs/{run.id}/curves.json").json()["curves"]

@@ -1,4 +1,4 @@
-"""A run of a million points: what its page asks for comes in under two seconds, extremes kept."""
+"""A run of a million points, folded as the control worker does: its page opens in under two seconds, extremes kept."""
 
 import time
 
@@ -7,6 +7,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from app import stretches
 from app.models import Role, Run
 from app.web.dashboard import CURVES
 from tests.app.web.conftest import SignIn
@@ -30,8 +31,10 @@ def run(session: Session) -> Run:
         """),
         {"run": made.id, "names": list(CURVES[:NAMES]), "steps": STEPS},
     )
+    stretches.fold(session, made.id)
     session.commit()
-    session.connection(execution_options={"isolation_level": "AUTOCOMMIT"}).execute(text("vacuum analyze metric"))
+    tidy = text("vacuum analyze metric, metric_stretch")
+    session.connection(execution_options={"isolation_level": "AUTOCOMMIT"}).execute(tidy)
     return made
 
 
