@@ -26,7 +26,7 @@ from app.reports.evidence import (
     update_figures,
 )
 from app.reports.labelers import LabelerQuality, labeler, labelers
-from app.reports.origins import LabelOrigin, Origins, origins
+from app.reports.origins import LabelOrigin, Origins, Taught, origins, taught
 from app.reports.over_optimization import Compared, over_optimization
 from app.reports.plant import (
     SILENT_SECONDS,
@@ -102,6 +102,7 @@ __all__ = [
     "ShowcaseText",
     "Status",
     "SummaryTable",
+    "Taught",
     "WorkerFigures",
     "WorkerTile",
     "agreement",
@@ -138,6 +139,7 @@ __all__ = [
     "run_summary",
     "showcase",
     "summary_table",
+    "taught",
     "unserved",
     "update_figures",
     "workers",

@@ -1,5 +1,6 @@
-"""From a checkpoint back to the clicks: the labels behind a reward model or a policy, and who gave them."""
+"""From a checkpoint back to the clicks, the labels behind it, and who gave them; from a labeler to the checkpoints."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -7,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.models import Account, Checkpoint, Comparison, Label, LabelSetItem, Prompt, Sample
+from app.models import Account, Checkpoint, CheckpointKind, Comparison, Label, LabelSetItem, Prompt, Sample
 
 LISTED = 200
 
@@ -66,3 +67,39 @@ def origins(session: Session, label_set_id: UUID) -> Origins:
     )
     by_labeler = session.execute(counted.order_by(func.count().desc(), Account.name)).all()
     return Origins(by_labeler=tuple((name, count) for name, count in by_labeler), newest=newest)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taught:
+    """A reward model that learned from somebody."""
+
+    id: UUID
+    number: int
+    theirs: int
+    """Labels of this person among those it was fitted on."""
+    labels: int
+    policies: tuple[tuple[UUID, int], ...]
+    """Ids and numbers of the policies whose last update it scored."""
+
+
+def taught(session: Session, run_id: UUID, labeler_id: UUID) -> tuple[Taught, ...]:
+    """The reward models of a run that learned from a labeler, newest first."""
+    given = func.count().filter(Label.labeler_id == labeler_id)
+    models = session.execute(
+        select(Checkpoint.id, Checkpoint.number, given, func.count())
+        .join(LabelSetItem, LabelSetItem.label_set_id == Checkpoint.label_set_id)
+        .join(Label, Label.id == LabelSetItem.label_id)
+        .where(Checkpoint.run_id == run_id, Checkpoint.kind == CheckpointKind.REWARD_MODEL)
+        .group_by(Checkpoint.id)
+        .having(given > 0)
+        .order_by(Checkpoint.number.desc())
+    ).all()
+    policies: dict[UUID | None, list[tuple[UUID, int]]] = defaultdict(list)
+    published = (Checkpoint.run_id == run_id, Checkpoint.kind == CheckpointKind.POLICY)
+    rows = select(Checkpoint.reward_model_id, Checkpoint.id, Checkpoint.number).where(*published)
+    for model, id_, number in session.execute(rows.order_by(Checkpoint.number)):
+        policies[model].append((id_, number))
+    return tuple(
+        Taught(id=id_, number=number, theirs=theirs, labels=labels, policies=tuple(policies[id_]))
+        for id_, number, theirs, labels in models
+    )

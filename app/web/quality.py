@@ -40,6 +40,7 @@ def labeler_page(request: Request, run_id: UUID, labeler_id: UUID, session: Sess
         everybody=everybody,
         job=job,
         busy=busy,
+        taught=reports.taught(session, run_id, labeler_id),
     )
 
 

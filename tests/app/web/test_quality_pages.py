@@ -6,11 +6,11 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.models import Job, JobState, Role
+from app.models import CheckpointKind, Job, JobState, LabelSet, LabelSetItem, Role
 from app.usable import count_training
 from tests.app.test_labeling import best, lease
 from tests.app.web.conftest import SignIn
-from tests.factories import make_account, make_comparison, make_run
+from tests.factories import make_account, make_checkpoint, make_comparison, make_run
 
 
 def test_a_researcher_sees_everybody_and_leaves_somebody_out(
@@ -74,3 +74,23 @@ def test_what_would_change_is_asked_for_and_told_before_anybody_is_left_out(
     assert "Without Ada Lovelace 60 55.0 % +5.0 +1.0 to +9.0" in said
     assert page.find("form", action=f"{own}/exclude") is not None  # the next click
     assert client.post(f"/api/v1{own}/without").status_code == 202
+
+
+def test_what_learned_from_somebody_is_a_click_away(client: TestClient, session: Session, sign_in: SignIn) -> None:
+    run, ada, bob = make_run(session), make_account(session, "Ada Lovelace"), make_account(session, "Bob")
+    labels = []
+    for person in (ada, bob):
+        make_comparison(session, run)
+        labels.append(best(session, person, lease(session, person, run)[0]).label_id)
+    learned = LabelSet(run_id=run.id, size=2)
+    session.add(learned)
+    session.flush()
+    session.add_all(LabelSetItem(label_set_id=learned.id, label_id=one) for one in labels)
+    kind = CheckpointKind.REWARD_MODEL
+    model = make_checkpoint(session, run, kind=kind, number=4, label_set_id=learned.id)
+    policy = make_checkpoint(session, run, number=7, reward_model_id=model.id)
+    sign_in(client, Role.RESEARCHER, name="Eve")
+    told = BeautifulSoup(client.get(f"/runs/{run.id}/labelers/{ada.id}").text, "html.parser").select_one("#taught li")
+    assert told is not None
+    assert told.get_text() == "reward model 4: 1 of 2 labels; by it policy 7"
+    assert [link["href"] for link in told.find_all("a")] == [f"/checkpoints/{model.id}", f"/checkpoints/{policy.id}"]
