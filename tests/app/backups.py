@@ -7,7 +7,6 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from app import migrating
 from app.backup import Place, Site, tables
 from app.db import make_engine
 from app.embedded import Postgres
@@ -63,8 +62,3 @@ def revision_of(engine: Engine) -> str | None:
     """Of the schema."""
     with engine.begin() as connection:
         return tables.revision(connection)
-
-
-def go_back_to(engine: Engine, revision: str) -> None:
-    """Downgrade, as an older version of Prefloop would have left it."""
-    migrating.downgrade(engine, revision)
