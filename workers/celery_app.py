@@ -4,7 +4,11 @@ Celery carries job ids; the job table is the truth. Messages are acknowledged la
 in a long job keeps none back from the others, and a doubled delivery finds the job claimed.
 """
 
+import time
+from datetime import UTC, datetime
+
 from celery import Celery
+from celery.schedules import schedule
 from kombu import Queue as KombuQueue
 
 from app.broker import TRANSPORT_OPTIONS
@@ -14,6 +18,13 @@ from workers import observing
 
 TICK_SECONDS = 1.0
 ASSESS_SECONDS = 60.0
+PERIODS = {TICK: TICK_SECONDS, ASSESS: ASSESS_SECONDS}
+"""What comes by itself. Its messages do not expire: that would be told by the clock of another machine."""
+
+
+def steady_now() -> datetime:
+    """A clock that nobody sets: beat would wait for hours after the machine's is put back."""
+    return datetime.fromtimestamp(time.monotonic(), UTC)
 
 
 def make_celery(settings: Settings) -> Celery:
@@ -30,8 +41,7 @@ def make_celery(settings: Settings) -> Celery:
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
         beat_schedule={
-            "tick": {"task": TICK, "schedule": TICK_SECONDS, "options": {"expires": 5.0}},
-            "assess": {"task": ASSESS, "schedule": ASSESS_SECONDS, "options": {"expires": ASSESS_SECONDS}},
+            task: {"task": task, "schedule": schedule(seconds, nowfun=steady_now)} for task, seconds in PERIODS.items()
         },
         beat_max_loop_interval=TICK_SECONDS,
     )

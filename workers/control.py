@@ -13,7 +13,7 @@ from app.db import session_scope
 from app.errors import DomainError
 from app.jobs import ADVANCE_RUN, ASSESS, CARRY, TICK, Queue
 from workers import assessment, attempts, fencing, plan
-from workers.celery_app import celery
+from workers.celery_app import PERIODS, celery
 from workers.database_task import DatabaseTask, worker_name
 from workers.heartbeat import heartbeat
 from workers.meters import LAST_TICK, RUNS_ADVANCED, TICKS
@@ -27,6 +27,17 @@ CARRIERS = BoundedSemaphore(2)
 TIDY_SECONDS = 3600.0
 
 log = structlog.get_logger()
+
+
+class PeriodicTask(DatabaseTask):
+    """A task that comes again and again, and piles up while no worker takes it."""
+
+    abstract = True
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Of this process; shorter than the period, so that only what piled up is passed over."""
+        return Interval(PERIODS[self.name] / 2)
 
 
 class AdvanceTask(DatabaseTask):
@@ -52,7 +63,7 @@ def advance_run(self: AdvanceTask, run_id: str) -> None:
         log.info("run_advanced", run=run_id, actions=[str(action) for action in actions])
 
 
-class TickTask(DatabaseTask):
+class TickTask(PeriodicTask):
     """A task that knows when it tidied up last."""
 
     abstract = True
@@ -66,6 +77,8 @@ class TickTask(DatabaseTask):
 @celery.task(name=TICK, bind=True, base=TickTask)  # type: ignore[untyped-decorator]
 def tick(self: TickTask) -> None:
     """Every second: send again what is due, end leases that ran out, and look at each running run; tidy every hour."""
+    if not self.interval.is_due():
+        return
     settings = self.settings
     with session_scope(self.factory) as session:
         revived = fencing.revive(session, stale_seconds=settings.stale_seconds, resend_seconds=settings.resend_seconds)
@@ -90,9 +103,11 @@ def _tidy(task: DatabaseTask) -> None:
         log.info("files_removed", files=[str(one) for one in gone])
 
 
-@celery.task(name=ASSESS, bind=True, base=DatabaseTask)  # type: ignore[untyped-decorator]
-def assess(self: DatabaseTask) -> None:
+@celery.task(name=ASSESS, bind=True, base=PeriodicTask)  # type: ignore[untyped-decorator]
+def assess(self: PeriodicTask) -> None:
     """Every minute: fold the curves of each run, and see how far its labelers agree, where enough is new."""
+    if not self.interval.is_due():
+        return
     with session_scope(self.factory) as session:
         asked = [run.id for run in runs.newest_first(session)]
     for run_id in asked:

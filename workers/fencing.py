@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from app.jobs import send_job
 from app.kinds import JobKind
@@ -118,10 +118,9 @@ def give_back(session: Session, mine: Claim) -> None:
 def revive(session: Session, *, stale_seconds: float, resend_seconds: float) -> int:
     """The watchdog: queue jobs of silent workers again, and send again what nobody claimed. Returns how many."""
     _stop_hopeless(session, stale_seconds)
-    old = func.clock_timestamp() - timedelta(seconds=resend_seconds)
     due = session.execute(
         update(Job)
-        .where(or_(_is_stale(stale_seconds), and_(Job.state == JobState.QUEUED, Job.sent_at < old)))
+        .where(or_(_is_stale(stale_seconds), and_(Job.state == JobState.QUEUED, _is_far(Job.sent_at, resend_seconds))))
         .values(state=JobState.QUEUED, sent_at=func.clock_timestamp())
         .returning(Job.id, Job.kind)
     ).all()
@@ -143,10 +142,13 @@ def _stop_hopeless(session: Session, stale_seconds: float) -> None:
 
 
 def _is_stale(stale_seconds: float) -> Any:
-    return and_(
-        Job.state == JobState.RUNNING,
-        Job.heartbeat_at < func.clock_timestamp() - timedelta(seconds=stale_seconds),
-    )
+    return and_(Job.state == JobState.RUNNING, _is_far(Job.heartbeat_at, stale_seconds))
+
+
+def _is_far(moment: InstrumentedAttribute[Any], seconds: float) -> ColumnElement[bool]:
+    """Longer ago than `seconds`; or in the future, after the database's clock was put back."""
+    now, span = func.clock_timestamp(), timedelta(seconds=seconds)
+    return or_(moment < now - span, moment > now + span)
 
 
 def _write(session: Session, mine: Claim, **values: Any) -> bool:

@@ -39,6 +39,17 @@ def test_of_many_claims_at_once_one_wins(session_factory: SessionFactory, job_id
     assert len([claim for claim in claims if claim is not None]) == 1
 
 
+@pytest.mark.parametrize("column", ["heartbeat_at", "sent_at"])
+def test_a_clock_that_is_put_back_holds_no_job_up(session: Session, job_id: UUID, column: str) -> None:
+    """A dead worker's heartbeat and a lost message then lie hours in the future."""
+    if column == "heartbeat_at":
+        assert fencing.claim(session, job_id, worker="dead", stale_seconds=STALE) is not None
+    assert fencing.revive(session, stale_seconds=STALE, resend_seconds=STALE) == 0
+    session.execute(text(f"update job set {column} = now() + interval '2 hours' where id = :id"), {"id": job_id})
+    assert fencing.revive(session, stale_seconds=STALE, resend_seconds=STALE) == 1
+    assert fencing.claim(session, job_id, worker="next", stale_seconds=STALE) is not None
+
+
 def test_a_silent_worker_loses_its_job_and_its_late_result(session: Session, job_id: UUID) -> None:
     first = fencing.claim(session, job_id, worker="first", stale_seconds=STALE)
     assert first is not None

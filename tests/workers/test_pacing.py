@@ -27,3 +27,8 @@ def test_an_interval_is_due_at_first_and_once_in_its_time() -> None:
     now += 0.2
     assert interval.is_due()
     assert not interval.is_due()
+
+
+def test_of_messages_that_piled_up_the_first_is_due() -> None:
+    interval = Interval(0.5, clock=lambda: 100.0)
+    assert [interval.is_due() for _ in range(3000)] == [True] + [False] * 2999
