@@ -6,11 +6,12 @@ TORCH_INDEX ?=
 # More words for the command: make demo ARGS="--model gpt2-medium"
 ARGS ?=
 
+AUDIT := pip-audit==2.10.1
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 MADE_FROM := pyproject.toml constraints.txt
 
-.PHONY: help demo test test-all lint format bench clean
+.PHONY: help demo test test-all lint format bench chaos audit clean
 .DEFAULT_GOAL := help
 
 help: ## Show this help
@@ -42,6 +43,12 @@ format: $(VENV)/.test ## Put the code into its style
 bench: $(VENV)/.test ## Run the benchmarks
 	$(BIN)/python -m bench $(ARGS)
 
+chaos: $(VENV)/.test ## Kill, starve and mislead a run that must finish: make chaos ARGS="--seed 7 --events 100"
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+audit: $(VENV)/.audit $(BIN)/python ## Hold the pinned versions against known vulnerabilities: make audit ARGS=--require
+	$(BIN)/python -m scripts.dependency_audit --program $(VENV)/audit/bin/pip-audit $(ARGS)
+
 clean: ## Remove what was installed and built; data stays
 	rm -rf $(VENV) build dist
 
@@ -55,6 +62,12 @@ $(VENV)/.torch: $(BIN)/python $(MADE_FROM)
 
 $(VENV)/.demo: $(VENV)/.torch
 	$(PIP) --editable '.[local,train]'
+	@touch $@
+
+# In an environment of its own: what it is made of is nothing that Prefloop runs on.
+$(VENV)/.audit: $(BIN)/python
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip --disable-pip-version-check install --quiet $(AUDIT)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.torch
