@@ -24,7 +24,7 @@ USER 10001
 WORKDIR /data
 VOLUME /data
 EXPOSE 8000
-CMD ["uvicorn", "app.main:create_app", "--factory", "--host=0.0.0.0", "--port=8000", "--no-access-log", "--log-level=warning", "--timeout-graceful-shutdown=3"]
+CMD ["uvicorn", "app.main:create_app", "--factory", "--host=0.0.0.0", "--port=8000", "--no-access-log", "--log-level=warning", "--timeout-graceful-shutdown=3", "--timeout-keep-alive=75", "--timeout-worker-healthcheck=60"]
 
 FROM app AS train
 ARG TORCH_INDEX=""

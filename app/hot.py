@@ -124,17 +124,18 @@ WRITE = """
         values (%(id)s, %(comparison)s, %(labeler)s, %(assignment)s, %(revision)s, %(verdict)s, %(choice)s, %(key)s,
             %(milliseconds)s, %(reason)s, %(strength)s, (select id from followed), %(surplus)s)
         returning created_at
+    ), lent as (
+        select id, state from assignment where id = %(assignment)s for no key update
     ), ended as (
-        update assignment set state = 'answered' where id = %(assignment)s and state = 'leased' returning id
-    ), ended_late as (
-        update assignment set state = 'answered' where id = %(assignment)s and state = 'expired'
+        update assignment set state = 'answered' from lent
+        where assignment.id = lent.id and lent.state in ('leased', 'expired')
     ), tallied as (
         insert into tally (run_id, labeler_id, day, answers)
         select %(run)s, %(labeler)s, (created_at at time zone 'UTC')::date, 1 from written where %(closing)s
         on conflict (run_id, labeler_id, day) do update set answers = tally.answers + 1
     )
     update comparison set
-        leased = leased - (select count(*) from ended),
+        leased = leased - (select count(*) from lent where state = 'leased'),
         answers = answers + %(counted)s,
         state = case when state = 'ready' and %(counted)s = 1 and answers + 1 = wanted then 'labeled' else state end,
         closed_at = case when state = 'ready' and %(counted)s = 1 and answers + 1 = wanted then clock_timestamp()

@@ -77,11 +77,12 @@ def _child(settings: Settings, name: str, *argv: str, stop: float, env: dict[str
 
 
 def _web(settings: Settings) -> tuple[str, ...]:
-    # Open progress streams must not hold up the end: the browser connects again.
-    server = ("uvicorn", "app.main:create_app", "--factory", "--no-access-log", "--timeout-graceful-shutdown=3")
+    server = ("uvicorn", "app.main:create_app", "--factory", "--no-access-log")
+    # Open progress streams must not hold up the end: the browser connects again. Somebody who thinks stays connected.
     # While a trainer has the cores, a process may take long to say that it lives.
-    several = (f"--workers={web_processes(settings)}", "--timeout-worker-healthcheck=60")
-    return (*server, *several, f"--host={settings.host}", f"--port={settings.port}")
+    waits = ("--timeout-graceful-shutdown=3", "--timeout-keep-alive=75", "--timeout-worker-healthcheck=60")
+    where = (f"--workers={web_processes(settings)}", f"--host={settings.host}", f"--port={settings.port}")
+    return (*server, *waits, *where)
 
 
 def _adding_up(settings: Settings) -> dict[str, str]:

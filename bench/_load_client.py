@@ -157,6 +157,8 @@ class Person:
         )
         key_line = f"Idempotency-Key: {key}\r\n" if key else ""
         begun = time.perf_counter()
+        if self.reader.at_eof():  # a server closes what lay idle; a browser then connects again
+            self.reader, self.writer = await asyncio.open_connection(self.crowd.host, self.crowd.port)
         self.writer.write(f"{head}{key_line}\r\n".encode() + body)
         answered = await self.reader.readuntil(b"\r\n\r\n")
         length = int(answered.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0])
