@@ -24,6 +24,10 @@ Sender = Callable[[list[jobs.Message]], None]
 POOL_SIZE = 40
 """Connections per process: as many as the web server has request threads, so that none waits for a connection."""
 
+KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
+"""In seconds. Half a minute after a host was cut off, both ends know: else the server would keep its locks for hours,
+and the host would wait for an answer as long."""
+
 
 def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float = 0.0) -> Engine:
     """An engine for PostgreSQL that survives a restart of the server.
@@ -32,6 +36,7 @@ def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float 
         trusted_seconds: a connection that was used so recently is not tried before its next use, which saves every
             request a round trip; after a restart of the server such a request fails, and the next one does not.
     """
+    server = " ".join(f"-c tcp_{name}={value}" for name, value in KEEPALIVE.items())
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -40,7 +45,9 @@ def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float 
         hide_parameters=True,  # errors reach logs, and the values may be what people wrote
         pool_use_lifo=True,  # few connections do most of the work: theirs are the statements that are prepared
         connect_args={
-            "options": "-c timezone=UTC",  # times come back in UTC, whatever the server's own zone is
+            "options": f"-c timezone=UTC {server}",  # times come back in UTC, whatever the server's own zone is
+            "connect_timeout": 10,
+            **KEEPALIVE,
             "prepare_threshold": 1,  # the second time already
         },
     )

@@ -75,7 +75,8 @@ class Place:
             self._fs, self._root = fsspec.core.url_to_fs(os.path.expanduser(url))  # noqa: PTH111 - may be a URL
         except (ImportError, ValueError) as error:
             raise InvalidError(f"Cannot use {url}: {error}.") from error
-        self._local = isinstance(self._fs, LocalFileSystem)
+        self.local = isinstance(self._fs, LocalFileSystem)
+        """A folder of this machine."""
 
     def __str__(self) -> str:
         return self.url
@@ -84,7 +85,7 @@ class Place:
     def writing(self, name: str) -> Iterator[Counted]:
         """A file to write; it is there, whole, once the block has ended well."""
         target = self._path(name)
-        if not self._local:
+        if not self.local:
             with self._fs.open(target, "wb") as out:
                 yield Counted(out)
             return

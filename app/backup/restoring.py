@@ -4,7 +4,6 @@ import shutil
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from uuid import uuid4
 
 from sqlalchemy import Connection, text
@@ -15,7 +14,10 @@ from app.backup import listing, tables
 from app.backup.manifest import FILES, File, Manifest, Table
 from app.backup.place import Counted, Place, Summed
 from app.backup.taking import Site
+from app.checkpoint_files import MANIFEST
 from app.errors import ConflictError, InvalidError
+
+CHECKPOINTS = "checkpoints/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +42,9 @@ def restore(site: Site, place: Place, backup: str | None = None) -> Restored:
     with site.engine.begin() as connection:
         _require_empty(connection)
     _require_whole(place, manifest)
-    missing = [files for files in _folders(manifest) if not _is_there(site.home, files)]
+    missing = [files for files in _folders(manifest) if not _is_there(site, files)]
     for files in missing:
-        _put(site.home, place, files)
+        _put(site, place, files)
     with site.engine.begin() as connection:
         tables.lock(connection)
         _require_empty(connection)
@@ -82,21 +84,36 @@ def _folders(manifest: Manifest) -> list[list[File]]:
     return [list(group) for _, group in groupby(files, key=attrgetter("folder"))]
 
 
-def _is_there(home: Path, files: list[File]) -> bool:
+def _is_shared(site: Site, files: list[File]) -> bool:
+    """Whether it belongs into the store that several machines share, where nothing can be renamed."""
+    return files[0].folder.startswith(CHECKPOINTS) and not site.store.local
+
+
+def _is_there(site: Site, files: list[File]) -> bool:
     """Whether a folder is there already. Raises: ConflictError if it is another one."""
-    target = home / files[0].folder
-    if not target.exists():
-        return False
-    mine = Place(str(home))
-    for file in files:
-        if not (home / file.path).is_file() or mine.sha256(file.path) != file.sha256:
-            raise ConflictError(f"{home / file.path} is there and is not the backup's: move {target} away first.")
-    return True
-
-
-def _put(home: Path, place: Place, files: list[File]) -> None:
-    """Write one folder, whole or not at all."""
     folder = files[0].folder
+    if _is_shared(site, files):
+        there, cut = site.store, len(CHECKPOINTS)
+    else:
+        there, cut = Place(str(site.home)), 0
+    names = set(there.sizes(folder[cut:]))
+    for file in files if names else ():
+        name = file.path[cut:]
+        if name.removeprefix(f"{folder[cut:]}/") not in names or there.sha256(name) != file.sha256:
+            if _is_shared(site, files):
+                return False  # of a restore that was killed: under a digest there is nothing else to overwrite
+            raise ConflictError(f"{there}/{name} is there and is not the backup's: move {folder[cut:]} away first.")
+    return bool(names)
+
+
+def _put(site: Site, place: Place, files: list[File]) -> None:
+    """Write one folder, whole or not at all."""
+    if _is_shared(site, files):
+        for file in sorted(files, key=lambda one: one.path.endswith(MANIFEST)):  # where it is, all of them are
+            with site.store.writing(file.path[len(CHECKPOINTS) :]) as out:
+                _copy(place, file, out)
+        return
+    home, folder = site.home, files[0].folder
     fresh = f"{folder.split('/', 1)[0]}/.tmp-restored-{uuid4().hex}"
     mine = Place(str(home))
     try:

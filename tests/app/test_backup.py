@@ -330,6 +330,20 @@ def test_any_store_that_fsspec_opens_is_a_place(here: Site, there: Site) -> None
     assert list(backup.examine(place, manifest)) == []
 
 
+@pytest.mark.usefixtures("run_id")
+def test_checkpoints_come_from_and_go_to_a_store_that_machines_share(here: Site, there: Site, place: Place) -> None:
+    first, second = Place("memory://first"), Place("memory://second")
+    for name in here.store.sizes(""):
+        with first.writing(name) as out:
+            out.write(b"".join(here.store.chunks(name)))
+    manifest = backup.take(replace(here, store=first), place).manifest
+    assert manifest.lost == ()
+    backup.restore(replace(there, store=second), place)
+    assert second.sizes("") == first.sizes("")
+    assert all(second.sha256(name) == first.sha256(name) for name in first.sizes(""))
+    assert not (there.home / "checkpoints").exists()
+
+
 def test_a_place_that_nothing_can_open_is_refused() -> None:
     with pytest.raises(InvalidError, match="Cannot use nowhere://x"):
         Place("nowhere://x")

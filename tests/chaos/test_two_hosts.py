@@ -1,5 +1,7 @@
 """Two trainers on two hosts share a broker, a database and a store; one is cut off in the midst of a job."""
 
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +11,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy import Engine, create_engine, func, select, text
 from sqlalchemy.orm import Session
 
 from app import embedded, migrating, plant, runs, welcome
@@ -28,6 +30,7 @@ from tests.tiny import save_tiny_model
 
 PASSWORD = "of-the-test"
 VALKEY_PORT, WEB_PORT = 26379, 28017
+ROOT = Path(__file__).parent.parent.parent
 EVENTS = 8
 """As long a run as that many events would take."""
 
@@ -102,7 +105,7 @@ class Site:
         wait_until(what, polled, seconds)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def site(servers_dir: Path) -> Iterator[Site]:
     """Everything runs."""
     home = servers_dir / "hosts"
@@ -145,6 +148,39 @@ def test_the_other_host_takes_over_and_the_run_finishes(site: Site) -> None:
             stop.set()
         summary = labeling.result(60)
     check(site, run_id, summary)
+
+
+HOLD = """
+import sys, time
+from app.db import make_engine
+with make_engine(sys.argv[1]).connect() as connection:
+    connection.exec_driver_sql("select pg_advisory_lock(42)")
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_the_locks_of_a_host_that_is_cut_off_are_free_within_a_minute(site: Site) -> None:
+    """By default PostgreSQL would find out after two hours."""
+    _, far = site.trainers
+    argv = (sys.executable, "-c", HOLD, site.settings.need_database_url())
+    command = far.runs(Child(name="holder", argv=argv)).argv
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        assert not is_free(site, 42)
+        far.cut_off()
+        try:
+            site.poll_until("the lock to be free", lambda: is_free(site, 42), 60)
+        finally:
+            far.plug_in()
+            holder.kill()
+
+
+def is_free(site: Site, key: int) -> bool:
+    """Whether nobody holds an advisory lock."""
+    with site.engine.begin() as connection:
+        return bool(connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": key}))
 
 
 def check(site: Site, run_id: str, summary: Summary) -> None:
