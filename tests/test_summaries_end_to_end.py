@@ -38,7 +38,7 @@ def test_from_articles_to_the_report(
 ) -> None:
     monkeypatch.setenv("PREFLOOP_HOME", str(prefloop.home))
     with prefloop:
-        ready = prefloop.ready()
+        ready = prefloop.ready(900.0)
         url, token = ready["url"], ready["api_token"]
         with Client(url, token) as client:
             client.stop(ready["run_id"])

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db import session_scope
 from app.models import Job, JobState, Label, Role, Run
-from tests.browser.axe import everywhere
+from tests.browser.axe import everywhere, picture
 from tests.browser.conftest import Site
 from tests.factories import make_checkpoint, make_prompt, make_run
 from tests.tiny import save_tiny_model
@@ -44,12 +43,6 @@ def rosa(site: Site, page: Page) -> Page:
 
 def newest(database: Session) -> Job:
     return database.scalars(select(Job).order_by(Job.created_at.desc()).limit(1)).one()
-
-
-def picture(page: Page, name: str) -> None:
-    """Kept where somebody asked for pictures."""
-    if folder := os.environ.get("PICTURES"):
-        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
 
 
 def test_labels_go_in_by_way_of_a_dry_run_and_out_with_a_hash(

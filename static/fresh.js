@@ -1,4 +1,4 @@
-// Keeps what a job says of itself fresh while it is open; without this, the page is loaded anew by hand.
+// Keeps the part of a page fresh that a job changes, and what is typed beside it; without this, the page is loaded anew by hand.
 
 const EVERY_MS = 1500;
 
