@@ -32,6 +32,6 @@ USER 0
 RUN if [ -n "$TORCH_INDEX" ]; then \
       pip install --constraint /opt/prefloop/constraints.txt --no-deps --index-url "$TORCH_INDEX" torch; \
     fi \
- && pip install --constraint /opt/prefloop/constraints.txt "$(echo /opt/prefloop/wheel/*.whl)[train]"
+ && pip install --constraint /opt/prefloop/constraints.txt "$(echo /opt/prefloop/wheel/*.whl)[train,s3]"
 USER 10001
 CMD ["celery", "--quiet", "--app=workers.tasks", "worker", "--hostname=trainer@%h", "--queues=sampling,reward,policy", "--pool=solo"]

@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     """How long an unused sign-in link works."""
     labels_per_minute: Annotated[int, Field(ge=1)] = 6000
     """Changes that one labeler may ask one web process for: far beyond people, a stop for programs that run wild."""
+    store: str | None = None
+    """Place of checkpoints that workers on several machines share, a URL that fsspec opens, such as
+    `s3://bucket/prefloop` (`pip install 'prefloop[s3]'`; credentials and endpoint in `AWS_...`). None: the folder
+    `checkpoints` of the home alone."""
     oidc_issuer: str | None = None
     """Single sign-on: the issuer's URL, under which `.well-known/openid-configuration` lies. None: none."""
     oidc_client_id: str | None = None

@@ -41,6 +41,11 @@ def _plan(session: Session, statement: str, values: dict[str, Any]) -> dict[str,
     explained = f"explain (analyze, format json) {statement}"
     ((told,),) = hot.rows(session, explained, **values)
     (plan,) = told if isinstance(told, list) else json.loads(told)
+    return summary(plan)
+
+
+def summary(plan: dict[str, Any]) -> dict[str, Any]:
+    """Of what EXPLAIN (ANALYZE, FORMAT JSON) says: milliseconds, indexes, growing tables read from end to end."""
     nodes = list(_nodes(plan["Plan"]))
     whole = sorted(BIG & {one["Relation Name"] for one in nodes if one["Node Type"] == "Seq Scan"})
     indexes = sorted({one["Index Name"] for one in nodes if "Index Name" in one})

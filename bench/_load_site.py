@@ -104,7 +104,7 @@ def require_durable(factory: SessionFactory) -> None:
 def fill(site: Site, *, total: int, ready: int, wanted: int) -> UUID:
     """A run with `ready` free comparisons, each for `wanted` people, and the rest of `total` answered long ago."""
     with session_scope(site.factory) as session:
-        run, policy = _run(session)
+        run, policy = make_run(session)
         session.execute(text(UNCHECKED))
         common = {"run": run.id, "policy": policy.id, "prompts": PROMPTS}
         closed = common | {"state": "labeled", "wanted": 1, "answers": 1, "count": total - ready}
@@ -142,7 +142,7 @@ def require_sound(site: Site, labels: Sequence[str]) -> None:
         assert session.scalar(text(off)) == 0, "comparisons have more answers than wanted, or count them wrongly"
 
 
-def _run(session: Session) -> tuple[Run, Checkpoint]:
+def make_run(session: Session) -> tuple[Run, Checkpoint]:
     """A run that never has labels enough, with texts of the length of the small presets'."""
     words = "the door at the end of the long corridor stood open, and the light behind it went"
     prompts = [_prompt(f"Story {number}: {words}") for number in range(PROMPTS)]

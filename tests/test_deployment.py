@@ -110,7 +110,7 @@ def test_built_stages_exist_and_end_without_root(services: dict[str, dict[str, A
 
 def test_the_image_of_the_site_installs_nothing_that_trains() -> None:
     assert "[train]" not in stages()["app"]
-    assert "[train]" in stages()["train"]
+    assert "[train,s3]" in stages()["train"]
 
 
 def test_all_that_the_wheel_is_built_from_reaches_the_build() -> None:

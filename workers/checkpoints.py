@@ -172,7 +172,7 @@ class CheckpointStore:
         if not _DIGEST.fullmatch(digest):
             raise MissingCheckpointError(f"{digest!r} is no checkpoint: 64 hex digits expected")
         try:
-            manifest: dict[str, Any] = json.loads((self.root / digest / MANIFEST).read_bytes())
+            manifest: dict[str, Any] = json.loads(self._manifest_bytes(digest))
         except FileNotFoundError as error:
             raise MissingCheckpointError(f"no checkpoint {digest} in {self.root}") from error
         except ValueError as error:
@@ -180,6 +180,16 @@ class CheckpointStore:
         if digest_of(manifest) != digest:
             raise CorruptCheckpointError(f"the manifest of checkpoint {digest} in {self.root} was changed")
         return manifest
+
+    def age(self, digest: str) -> float:
+        """Seconds since it was saved; 0 if it is gone."""
+        try:
+            return time.time() - (self.root / digest).stat().st_mtime
+        except FileNotFoundError:  # another removal was faster
+            return 0.0
+
+    def _manifest_bytes(self, digest: str) -> bytes:
+        return (self.root / digest / MANIFEST).read_bytes()
 
     def verify(self, digest: str) -> None:
         """Read every byte. Raises: MissingCheckpointError; CorruptCheckpointError naming the file that differs."""

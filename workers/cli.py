@@ -15,9 +15,9 @@ from app.errors import UnavailableError
 from app.leftovers import Leftover
 from app.settings import Settings
 from workers import collection, data_commands, evaluation, finetune_command, summaries, train_command
-from workers.checkpoints import CheckpointStore
 from workers.judges import load_judge
 from workers.models import AUTO, ModelUnavailableError, ensure_base_model
+from workers.shared_store import open_store
 from workers.workshop import Workshop
 
 app = typer.Typer()
@@ -66,7 +66,7 @@ def evaluate(
     try:
         evaluation.evaluate(
             make_session_factory(engine),
-            Workshop(settings.home.expanduser(), threads=settings.trainer_threads),
+            Workshop(settings.home.expanduser(), threads=settings.trainer_threads, store=settings.store),
             evaluation.Options(
                 run_id=run,
                 policy_number=policy,
@@ -90,7 +90,7 @@ def gc(
     engine = make_engine(settings.need_database_url(), pool_size=2)
     try:
         factory = make_session_factory(engine)
-        store = CheckpointStore(settings.checkpoints_dir.expanduser())
+        store = open_store(settings.checkpoints_dir.expanduser(), settings.store)
         found = collection.survey(factory, store)
         done = collection.remove(factory, store, found) if remove else found
         with session_scope(factory) as session:
@@ -124,7 +124,7 @@ def summarise(
     engine = make_engine(settings.need_database_url(), pool_size=2)
     options = summaries.Options(run_id=run, also=tuple(also or ()), supervised=supervised, samples=samples, seed=seed)
     try:
-        workshop = Workshop(settings.home.expanduser(), threads=settings.trainer_threads)
+        workshop = Workshop(settings.home.expanduser(), threads=settings.trainer_threads, store=settings.store)
         rows = summaries.table(make_session_factory(engine), workshop, options, said=print)
     finally:
         engine.dispose()

@@ -3,7 +3,6 @@
 Rows are marked before files go, so a kill in between leaves files without a claim on them, which the next time finds.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,7 +46,7 @@ def survey(factory: SessionFactory, store: CheckpointStore, *, orphan_seconds: f
     for one in checkpoints:
         sized.append((one, 0 if one.digest in seen else _size(store, one.digest)))
         seen.add(one.digest)
-    old = [digest for digest in sorted(there - known) if _age(store, digest) > orphan_seconds]
+    old = [digest for digest in sorted(there - known) if store.age(digest) > orphan_seconds]
     return Garbage(checkpoints=tuple(sized), orphans=tuple((digest, _size(store, digest)) for digest in old))
 
 
@@ -74,13 +73,6 @@ def _size(store: CheckpointStore, digest: str) -> int:
         return store.size(digest)
     except LostCheckpointError:  # gone already, or broken: it frees what it frees
         return 0
-
-
-def _age(store: CheckpointStore, digest: str) -> float:
-    try:
-        return time.time() - (store.root / digest).stat().st_mtime
-    except FileNotFoundError:  # another removal was faster
-        return 0.0
 
 
 def _mib(size: int) -> str:

@@ -140,7 +140,7 @@ def export_model(
         with session_scope(factory) as session:
             order = ModelOrder(checkpoint=transfers.newest_checkpoint(session, run, kind, number), to=to)
             job = transfers.export_model(session, order, account_id=None)
-        workshop = Workshop(settings.home.expanduser(), threads=settings.trainer_threads)
+        workshop = Workshop(settings.home.expanduser(), threads=settings.trainer_threads, store=settings.store)
         done = carry(factory, settings, job.id, lambda errand: models_out.export_model(errand, workshop))
     shutil.copytree(done["folder"], out)
     shutil.rmtree(done["folder"])

@@ -37,7 +37,7 @@ class TrainerTask(DatabaseTask):
     @cached_property
     def workshop(self) -> Workshop:
         """Models and checkpoints of this process."""
-        return Workshop(self.settings.home, threads=self.settings.trainer_threads)
+        return Workshop(self.settings.home, threads=self.settings.trainer_threads, store=self.settings.store)
 
     @cached_property
     def activity(self) -> listening.Activity:

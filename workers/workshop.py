@@ -18,7 +18,6 @@ from app.hparams import RunHParams, TaskHParams
 from app.texts import digest_of
 from workers import leaving_out, probes, reward_trainer, training_state
 from workers.best_of_n import BestOfN, RawScorer
-from workers.checkpoints import CheckpointStore
 from workers.models import ModelUnavailableError, ensure_base_model, weights_digest
 from workers.nets import precision
 from workers.nets.language_model import LanguageModel
@@ -46,6 +45,7 @@ from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
 from workers.reward_members import Trunk
 from workers.reward_tuning import judge_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, joined, sample_comparisons, sample_once
+from workers.shared_store import open_store
 from workers.task_checks import require_fit
 from workers.token_kl import Reading, read
 
@@ -55,13 +55,17 @@ STATE_KIND, REWARD_KIND = "training_state", "reward_model"
 class Workshop:
     """Models and checkpoints of one trainer process."""
 
-    def __init__(self, home: Path, *, threads: int = 0, models: Path | None = None) -> None:
-        """Keep checkpoints and features in `home`, base models in `models` or, without it, there too."""
+    def __init__(self, home: Path, *, threads: int = 0, models: Path | None = None, store: str | None = None) -> None:
+        """Keep checkpoints and features in `home`, base models in `models` or, without it, there too.
+
+        Args:
+            store: URL of the place of checkpoints that several machines share.
+        """
         self.home = home
         self._home = models or home
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = precision.configure(self.device, threads)
-        self.store = CheckpointStore(home / "checkpoints")
+        self.store = open_store(home / "checkpoints", store)
         self._references: dict[str, Reference] = {}
         self._policy: tuple[str, Policy] | None = None
         self._trainer: tuple[str, PPOTrainer] | None = None
