@@ -10,24 +10,23 @@ from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import fsspec
 import httpx
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from celery import Celery
 from kombu import Connection
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from app import migrating, preflight
+from app import migrating, preflight, reports
 from app.broker import TRANSPORT_OPTIONS
 from app.db import make_engine
-from app.jobs import Queue
 from app.models import Audit, Job, JobState
 from app.settings import Settings
 
 CLOCK_SECONDS = 5.0
 """Clocks further apart make times on pages wrong; nothing in the loop depends on them."""
-PING_SECONDS = 3.0
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -61,7 +60,6 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _disk(settings)
     yield from _database(settings)
     yield _broker(settings)
-    yield _workers(settings)
     yield _gpu()
     yield _models(settings)
     yield _checkpoints(settings)
@@ -88,7 +86,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
         with engine.connect() as connection:
             version = connection.scalar(text("show server_version"))
             yield _ok("database", f"PostgreSQL {version} answers")
-        yield from (_migrations(engine), _clock(engine), _audit(engine), _jobs(engine, settings))
+        newest = _migrations(engine)
+        yield from (newest, _clock(engine), _audit(engine))
+        if newest.health == Health.OK:  # an older one has not all that these read
+            yield from (_jobs(engine, settings), _workers(engine))
     except SQLAlchemyError as error:
         why = str(getattr(error, "orig", error)).strip().splitlines()[0]
         yield _bad("database", why, "Is it running, and is PREFLOOP_DATABASE_URL its address?")
@@ -155,23 +156,19 @@ def _broker(settings: Settings) -> Finding:
     return _ok("broker", "answers")
 
 
-def _workers(settings: Settings) -> Finding:
-    if settings.broker_url is None:
-        return _bad("workers", "cannot be asked without a broker")
-    celery = Celery(broker=settings.broker_url)
-    celery.conf.broker_transport_options = TRANSPORT_OPTIONS
-    try:
-        answers = celery.control.inspect(timeout=PING_SECONDS).active_queues() or {}
-    except Exception as error:  # whatever the transport raises is the finding
-        return _bad("workers", f"cannot be asked ({type(error).__name__})", "Mend the broker first.")
-    served = {queue["name"] for queues in answers.values() for queue in queues}
-    missing = sorted(set(Queue) - served)
-    said = f"{len(answers)} answer" if answers else "none answers"
-    if not missing:
-        return _ok("workers", said)
-    # A trainer that computes answers nobody: its heartbeat in the jobs tells that it lives.
-    said = f"{said}; nobody answers for {', '.join(missing)}"
-    return _odd("workers", said, "A trainer in the midst of a job is silent; else start the workers of these queues.")
+def _workers(engine: Engine) -> Finding:
+    with Session(engine) as session:
+        found = reports.workers(session)
+    missing = reports.unserved(found)
+    gone = [worker for worker in found if not worker.lives]
+    said = f"{len(found) - len(gone)} alive" if found else "none"
+    if missing:
+        mend = "Start a worker with `--queues` of these; in compose set COMPOSE_PROFILES to cpu or gpu."
+        return _bad("workers", f"{said}; none serves {', '.join(missing)}", mend)
+    if gone:
+        names = ", ".join(f"{worker.name} for {worker.silent_seconds:.0f} s" for worker in gone)
+        return _odd("workers", f"{said}; silent: {names}", "Look at its log; it is forgotten after a day.")
+    return _ok("workers", said)
 
 
 def _gpu() -> Finding:
@@ -193,6 +190,8 @@ def _models(settings: Settings) -> Finding:
 
 
 def _checkpoints(settings: Settings) -> Finding:
+    if settings.store is not None:
+        return _store(settings.store)
     place: Path = settings.checkpoints_dir
     if not place.exists():
         return _ok("checkpoints", f"none yet in {place}")
@@ -200,6 +199,17 @@ def _checkpoints(settings: Settings) -> Finding:
         return _bad("checkpoints", f"{place} cannot be written", "Give it to the user that runs the workers.")
     whole = sum(1 for one in place.iterdir() if one.is_dir())
     return _ok("checkpoints", f"{whole} in {place}")
+
+
+def _store(url: str) -> Finding:
+    try:
+        fs, place = fsspec.url_to_fs(url, use_listings_cache=False)
+        whole = len(fs.glob(f"{place.rstrip('/')}/*/manifest.json"))
+    except Exception as error:  # each library has errors of its own
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        mend = "Look at PREFLOOP_STORE, its credentials and endpoint (AWS_...), and the network."
+        return _bad("checkpoints", f"{url} does not answer ({why})", mend)
+    return _ok("checkpoints", f"{whole} at {url}")
 
 
 def _address(settings: Settings) -> Finding:

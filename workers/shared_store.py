@@ -17,8 +17,8 @@ from typing import Any
 import fsspec
 from torch import Tensor
 
+from app.checkpoint_files import MANIFEST
 from workers.checkpoints import (
-    MANIFEST,
     CheckpointError,
     CheckpointStore,
     CorruptCheckpointError,

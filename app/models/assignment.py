@@ -27,6 +27,7 @@ class Assignment(Keyed, Dated, Base):
         Index("uq_assignment_lease", "labeler_id", "comparison_id", unique=True, postgresql_where="state = 'leased'"),
         Index("ix_assignment_leased_until", "expires_at", postgresql_where="state = 'leased'"),
         Index("ix_assignment_comparison_id_labeler_id", "comparison_id", "labeler_id"),
+        Index("ix_assignment_created_at", "created_at"),
     )
 
     comparison_id: Mapped[UUID] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"))

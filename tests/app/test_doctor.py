@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app import doctor
 from app.doctor import Finding, Health
+from app.models import Worker
 from app.settings import Settings
 
 
@@ -25,7 +26,29 @@ def test_a_whole_database_and_broker_are_well(settings: Settings, broker_url: st
     assert {
         part for part in ("database", "schema", "clock", "broker", "jobs") if seen[part].health != Health.OK
     } == set()
-    assert (seen["workers"].health, seen["address"].health) == (Health.ODD, Health.BAD), "nobody runs them here"
+    assert (seen["workers"].health, seen["address"].health) == (Health.BAD, Health.BAD), "nobody runs them here"
+
+
+def test_workers_that_are_missing_or_silent_are_named(settings: Settings, session: Session) -> None:
+    session.add(Worker(name="box:trainer", queues=["sampling", "reward", "policy"], memory_bytes=1))
+    session.commit()
+    assert found(settings)["workers"].said == "1 alive; none serves control"
+    session.add(Worker(name="box:control", queues=["control"], memory_bytes=1))
+    session.add(Worker(name="old:trainer", queues=["sampling"], memory_bytes=1))
+    session.commit()
+    session.execute(text("update worker set seen_at = now() - interval '1 hour' where name = 'old:trainer'"))
+    session.commit()
+    seen = found(settings)["workers"]
+    assert (seen.health, seen.said[:33]) == (Health.ODD, "2 alive; silent: old:trainer for ")
+
+
+def test_a_shared_store_is_looked_at_where_it_is(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "place" / "digest").mkdir(parents=True)
+    (tmp_path / "place" / "digest" / "manifest.json").touch()
+    there = settings.model_copy(update={"store": f"file://{tmp_path / 'place'}"})
+    assert found(there)["checkpoints"].said == f"1 at file://{tmp_path / 'place'}"
+    nowhere = settings.model_copy(update={"store": "nothing-known://place"})
+    assert (found(nowhere)["checkpoints"].health, bool(found(nowhere)["checkpoints"].mend)) == (Health.BAD, True)
 
 
 def test_an_old_schema_and_missing_parts_are_named_with_their_remedy(settings: Settings, session: Session) -> None:
