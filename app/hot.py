@@ -96,6 +96,24 @@ LEND = {
     """
     for count in range(1, MOST_LEASES + 1)
 }
+# A lease with nine tenths of its time before it is left alone: each renewal is a write to every index of the row. One
+# that another request ended while the update waited for it is not among what comes back.
+RENEW = """
+    with renewed as (
+        update assignment set expires_at = clock_timestamp() + make_interval(secs => %(seconds)s)
+        where id = any(%(ids)s::uuid[]) and state = 'leased'
+            and expires_at < now() + make_interval(secs => 0.9 * %(seconds)s)
+        returning id, expires_at
+    )
+    select held.id, held.comparison_id, coalesce(renewed.expires_at, held.expires_at), prompt.text, held.shown,
+        array(select sample.text from unnest(held.shown) with ordinality shown (id, place)
+              join sample on sample.id = shown.id order by shown.place)
+    from assignment held left join renewed on renewed.id = held.id
+        join comparison on comparison.id = held.comparison_id join prompt on prompt.id = comparison.prompt_id
+    where held.id = any(%(ids)s::uuid[]) and held.state = 'leased'
+        and (renewed.id is not null or held.expires_at >= now() + make_interval(secs => 0.9 * %(seconds)s))
+    order by held.created_at
+"""
 FIND = """
     select comparison.id, comparison.run_id, comparison.wanted, comparison.answers,
         lent.id as assignment_id, lent.shown,
@@ -166,7 +184,7 @@ class Standing(NamedTuple):
 
 
 class Lent(NamedTuple):
-    """A comparison just lent, with its texts."""
+    """A comparison lent, with its texts."""
 
     assignment_id: UUID
     comparison_id: UUID
@@ -213,6 +231,11 @@ def standing(session: Session, labeler_id: UUID, run_id: UUID) -> Standing:
 def lend(session: Session, count: int, **values: Any) -> list[Lent]:
     """At most `count` free comparisons, lent; `values` as `LEND` names them."""
     return [Lent(*found) for found in rows(session, LEND[count], **values)]
+
+
+def renew(session: Session, assignment_ids: list[UUID], *, seconds: int) -> list[Lent]:
+    """Leases that still run, lent for longer."""
+    return [Lent(*found) for found in rows(session, RENEW, ids=assignment_ids, seconds=seconds)]
 
 
 def rows(session: Session, statement: str, **values: Any) -> list[Any]:

@@ -75,7 +75,7 @@ def lease(
         raise InvalidError(f"Ask for 1 to {MOST_LEASES} comparisons at a time, not {count}.")
     lock_labeler(session, labeler_id)
     standing = standing or hot.standing(session, labeler_id, run_id)
-    held = _described(session, _renew(session, standing.held[:count], lease_seconds)) if standing.held else []
+    held = _renewed(session, standing.held[:count], lease_seconds) if standing.held else []
     collection = CollectionHParams.model_validate(standing.collection or {})
     missing = _allowed(standing, collection, held=len(held), wanted=count) - len(held)
     if missing <= 0:
@@ -93,7 +93,7 @@ def hold(
     session: Session, labeler_id: UUID, held: Sequence[UUID], chosen: Sequence[UUID], *, lease_seconds: int
 ) -> list[Lease]:
     """Renew the labeler's assignments `held`, and lend them the comparisons `chosen`, which must be locked."""
-    renewed = _described(session, _renew(session, held, lease_seconds)) if held else []
+    renewed = _renewed(session, held, lease_seconds) if held else []
     if not chosen:
         return renewed
     contents, chance = _contents(session, chosen), random.SystemRandom()
@@ -198,11 +198,10 @@ def _allowed(standing: hot.Standing, collection: CollectionHParams, *, held: int
     return wanted if left is None else min(wanted, left)
 
 
-def _renew(session: Session, assignment_ids: Sequence[UUID], lease_seconds: int) -> list[UUID]:
-    # Asked again: while this update waited, another request may have ended a lease whose time had run out.
-    still_leased = (Assignment.id.in_(assignment_ids), Assignment.state == AssignmentState.LEASED)
-    renewed = update(Assignment).where(*still_leased).values(expires_at=_until(lease_seconds))
-    return list(session.scalars(renewed.returning(Assignment.id)))
+def _renewed(session: Session, assignment_ids: Sequence[UUID], lease_seconds: int) -> list[Lease]:
+    held = hot.renew(session, list(assignment_ids), seconds=lease_seconds)
+    hot.changed(session, [], [one.assignment_id for one in held])
+    return [_of_lent(one) for one in held]
 
 
 def _assign(
@@ -234,16 +233,17 @@ def _lend(session: Session, labeler_id: UUID, run_id: UUID, count: int, lease_se
     if len(lent) < count and expire(session):
         lent += hot.lend(session, count - len(lent), **asked)
     hot.changed(session, [one.comparison_id for one in lent], [])
-    return [
-        Lease(
-            assignment_id=one.assignment_id,
-            comparison_id=one.comparison_id,
-            prompt=one.prompt,
-            samples=tuple(zip(one.shown, one.texts, strict=True)),
-            expires_at=one.expires_at,
-        )
-        for one in lent
-    ]
+    return [_of_lent(one) for one in lent]
+
+
+def _of_lent(one: hot.Lent) -> Lease:
+    return Lease(
+        assignment_id=one.assignment_id,
+        comparison_id=one.comparison_id,
+        prompt=one.prompt,
+        samples=tuple(zip(one.shown, one.texts, strict=True)),
+        expires_at=one.expires_at,
+    )
 
 
 def _insert(
