@@ -71,7 +71,7 @@ def restore(place: Where, which: Which = None) -> None:
 def _site(settings: Settings, url: str) -> Iterator[Site]:
     engine = make_engine(url, pool_size=2)
     try:
-        yield Site(engine=engine, home=settings.home, store=Place(str(settings.checkpoints_dir)))
+        yield Site(engine=engine, home=settings.home, store=Place(settings.store or str(settings.checkpoints_dir)))
     finally:
         engine.dispose()
 

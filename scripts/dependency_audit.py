@@ -17,7 +17,8 @@ from pathlib import Path
 
 PINNED = Path(__file__).parent.parent / "constraints.txt"
 SERVICES = ("osv", "pypi")
-SECONDS = 300
+SECONDS = 60
+"""A service that has not answered by then is not reached."""
 IGNORED: dict[str, str] = {}
 """Vulnerability -> why it does not matter here."""
 
@@ -50,7 +51,10 @@ def ask(program: str, service: str, pinned: Path) -> Audit | None:
     """None if the service cannot be reached."""
     words = ["--no-deps", "--disable-pip", "--progress-spinner=off", "--timeout=10", "--format=json"]
     asked = [program, f"--requirement={pinned}", f"--vulnerability-service={service}", *words]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False)
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        return None
     return read(done.stdout) if done.stdout.startswith("{") else None
 
 
