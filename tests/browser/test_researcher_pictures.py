@@ -36,6 +36,7 @@ from tests.factories import make_account, make_comparison, make_prompt
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+PATIENCE_MS = 120_000
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -81,6 +82,7 @@ def shoot(page: Page, path: Path, size: dict[str, int] = WIDE) -> None:
 def researcher(site: Site, page: Page) -> Page:
     """A browser that is signed in."""
     site.sign_in(page, site.account("Rosa", Role.RESEARCHER))
+    page.set_default_timeout(PATIENCE_MS)
     return page
 
 
@@ -174,7 +176,7 @@ def test_the_page_of_a_run(site: Site, researcher: Page, session: Session, run: 
     researcher.set_viewport_size({"width": 1280, "height": 1000})
     researcher.goto(f"{site.url}/runs/{run.id}")
     researcher.wait_for_selector("#plot-labels .trace")
-    shoot(researcher, folder / "cockpit-dashboard.png", {"width": 1280, "height": 1000})
+    shoot(researcher, folder / "cockpit-workers.png", {"width": 1280, "height": 1000})
     researcher.locator("#probes").scroll_into_view_if_needed()
     shoot(researcher, folder / "cockpit-probes.png", {"width": 1280, "height": 500})
 
