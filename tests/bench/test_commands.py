@@ -11,6 +11,7 @@ from tests.tiny import save_tiny_model
 SMALL = {
     "data": ["--prompts", "200", "--labels", "200"],
     "load": ["saturation", "--comparisons", "2000", "--seconds", "2", "--labelers", "4"],
+    "scale": ["--comparisons", "21000", "--labels", "500"],
     "sampling": [
         "--model",
         "TINY",
