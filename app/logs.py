@@ -23,7 +23,7 @@ HEADER = "x-request-id"
 QUIET = ("celery", "kombu", "httpx", "httpx2", "httpcore", "httpcore2", "alembic", "aiobotocore", "botocore")
 """Libraries whose every step is no news: the tick alone sends a message each second."""
 SERVER = ("uvicorn", "uvicorn.error")
-"""Loggers with handlers of their own, which would write past ours."""
+"""Loggers with handlers and levels of their own, which would write past ours."""
 ADDRESSES = "uvicorn.access"
 """It would write the address of each request, and one-time links stand in addresses; `app.web.request_watch` tells."""
 
@@ -100,6 +100,7 @@ def _configure_libraries(level: str, renderer: Processor, stream: TextIO) -> Non
     root.setLevel(level)
     for name in SERVER:
         logging.getLogger(name).handlers.clear()
+        logging.getLogger(name).setLevel(logging.NOTSET)
         logging.getLogger(name).propagate = True
     logging.getLogger(ADDRESSES).disabled = True
     for name in QUIET:

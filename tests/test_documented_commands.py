@@ -1,6 +1,7 @@
 """Every command in README and docs parses, and a test runs it; the long ones are marked slow."""
 
 import ast
+import os
 import re
 import shlex
 import subprocess
@@ -125,8 +126,9 @@ def test_every_target_of_make_is_there_and_its_words_parse() -> None:
 
 def test_make_demo_installs_and_starts_with_the_words_that_are_given() -> None:
     """What it starts is run by tests/app/test_up.py, and what it installs by `.ci/run`."""
-    asked = ["make", "--dry-run", "--always-make", "demo", "ARGS=--model gpt2-medium"]
-    done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT, check=True)
+    asked = ["make", "--no-print-directory", "--dry-run", "--always-make", "demo", "ARGS=--model gpt2-medium"]
+    alone = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(asked, capture_output=True, text=True, cwd=ROOT, check=True, env=alone)
     assert "install --constraint constraints.txt --editable '.[local,train]'" in done.stdout
     assert done.stdout.rstrip().endswith("prefloop up --model gpt2-medium")
 

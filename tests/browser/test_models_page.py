@@ -102,7 +102,7 @@ def test_two_writers_write_and_their_tokens_show_how_far_they_are_apart(
     page.get_by_role("button", name="Look").click()
     for name in ("policy 0", "reference"):
         page.get_by_role("button", name=f"Let {name} continue them").click()
-        expect(page.get_by_text("Writing; this page looks again")).to_be_visible()
+        expect(page.get_by_text("Writing;")).to_be_visible()
         trainer.work(JobKind.SHOWCASE, jobs=1)
         expect(page.get_by_text("Done.")).to_be_visible()
     expect(page.locator(".browsed")).to_have_count(3)
