@@ -151,10 +151,9 @@ def _policy(session: Session, run: Run, name: str) -> Checkpoint:
 
 
 def _told(session: Session, run: Run, policy: Checkpoint) -> str:
-    name = "reference" if policy.kind == CheckpointKind.REFERENCE else f"policy {policy.number}"
     if policy.run_id == run.id:
-        return name
-    return f"{name} of {session.get_one(Run, policy.run_id).name}"
+        return policy.name
+    return f"{policy.name} of {session.get_one(Run, policy.run_id).name}"
 
 
 def _check(session: Session, run: Run, sides: Sequence[Side], *, prompts: int, per_side: int, labelers: int) -> None:

@@ -41,7 +41,7 @@ def evaluate(
     report = head_to_head(
         workshop,
         *pair,
-        name=f"policy {policy.number}",
+        name=policy.name,
         judge_name=options.judge_name,
         judge=options.judge,
         said=progress,

@@ -66,3 +66,10 @@ class Checkpoint(Keyed, Dated, Base):
     """Figures of its making: held-out accuracy, gain, bias, chosen head, KL."""
     removed_at: Mapped[datetime | None]
     """Its files are gone since then; the row stays, for the lineage."""
+
+    @property
+    def name(self) -> str:
+        """What people read of one that writes: reference, policy 3, imported 0."""
+        if self.kind == CheckpointKind.REFERENCE:
+            return "reference"
+        return f"{'imported' if self.kind == CheckpointKind.EXTERNAL else 'policy'} {self.number}"

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select, true
 from sqlalchemy.orm import Session, aliased
 
 from app.comparisons import CLOSING
@@ -145,8 +145,8 @@ _Score = aliased(SampleScore)
 def browse(session: Session, run: Run, query: SampleQuery) -> SamplePage:
     """The page `query.page` of what was found."""
     asked = list(dict.fromkeys(one for one in (query.left, query.right) if one is not None))
-    found = session.execute(_prompts(run, query, asked)).all()
-    shown = [id_ for id_, _ in found[:PAGE]]
+    found = session.scalars(_prompts(run, query, asked)).all()
+    shown = found[:PAGE]
     rows = session.execute(_samples(run, query, asked, shown)).all()
     said = _said(session, [row.Sample.id for row in rows])
     named = {prompt.id: prompt for prompt in session.scalars(select(Prompt).where(Prompt.id.in_(shown)))}
@@ -173,14 +173,7 @@ def writers(session: Session, run_id: UUID) -> list[tuple[UUID, str]]:
     """Who may have written samples of the run, newest first, by id and name."""
     of_run = (Checkpoint.run_id == run_id, Checkpoint.kind.in_(WRITERS))
     found = session.scalars(select(Checkpoint).where(*of_run).order_by(Checkpoint.created_at.desc())).all()
-    return [(one.id, name_of(one)) for one in found]
-
-
-def name_of(writer: Checkpoint) -> str:
-    """What people read."""
-    if writer.kind == CheckpointKind.REFERENCE:
-        return "reference"
-    return f"{'imported' if writer.kind == CheckpointKind.EXTERNAL else 'policy'} {writer.number}"
+    return [(one.id, one.name) for one in found]
 
 
 def _prompts(run: Run, query: SampleQuery, asked: Sequence[UUID]) -> Select[UUID, Any]:
@@ -191,9 +184,8 @@ def _prompts(run: Run, query: SampleQuery, asked: Sequence[UUID]) -> Select[UUID
         Order.HIGHEST_KL: func.max(SampleReading.kl).desc().nulls_last(),
     }
     on_both = [Sample.prompt_id.in_(_written(run, one)) for one in asked] if len(asked) > 1 else []
-    rank = func.max(Sample.created_at)
     return (
-        _joined(run, select(Sample.prompt_id, rank))
+        _joined(run, select(Sample.prompt_id))
         .where(*_by(run, asked), *_conditions(query), *on_both)
         .group_by(Sample.prompt_id)
         .order_by(by[query.order], Sample.prompt_id)
@@ -210,7 +202,7 @@ def _written(run: Run, writer: UUID) -> Select[UUID]:
 
 def _samples(run: Run, query: SampleQuery, asked: Sequence[UUID], prompts: Sequence[UUID]) -> Select[*tuple[Any, ...]]:
     """Of each prompt and column at most SHOWN, those that meet the conditions first."""
-    found = and_(*_conditions(query)).label("found") if _conditions(query) else (Sample.id == Sample.id).label("found")
+    found = and_(*_conditions(query)).label("found") if _conditions(query) else true().label("found")
     column = (Sample.prompt_id, Sample.policy_id) if asked else (Sample.prompt_id,)
     first: dict[Order, ColumnElement[Any]] = {
         Order.NEWEST: Sample.created_at.desc(),
@@ -309,7 +301,7 @@ def _browsed(run: Run, row: Any, said: dict[UUID, list[Said]]) -> BrowsedSample:
     return BrowsedSample(
         id=sample.id,
         policy=sample.policy_id,
-        writer=name_of(row.Checkpoint) + ("" if own else " of another run"),
+        writer=row.Checkpoint.name + ("" if own else " of another run"),
         purpose=sample.purpose,
         text=sample.text,
         valid=sample.valid,
