@@ -56,8 +56,11 @@ def _folders(home: Path) -> Iterator[Path]:
 
 
 def _touched(folder: Path) -> float:
-    """When a folder or a file in it was written or kept last."""
-    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    """When a folder or a file in it was written or kept last; a file that goes meanwhile says that it is in use."""
+    try:
+        return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
+    except FileNotFoundError:
+        return math.inf
 
 
 def _used(session: Session) -> dict[str, float]:
