@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from app import audit, jobs, queueing
+from app import audit, jobs, queueing, settling
 from app.errors import ConflictError, InvalidError, NotFoundError
 from app.kinds import JobKind
 from app.leasing import lock_labeler
@@ -46,6 +46,7 @@ def exclude(session: Session, run_id: UUID, labeler_id: UUID, actor_id: UUID | N
         raise ConflictError("This labeler is excluded from the run already.")
     made = Exclusion(run_id=run_id, labeler_id=labeler_id, excluded_by_id=actor_id, reason=reason.strip())
     session.add(made)
+    settling.unsettle(session, labeler_id, run_id)
     _end_leases(session, run_id, labeler_id)
     audit.record(session, actor_id, "labeler.excluded", run_id=run_id, labeler=str(labeler_id), reason=made.reason)
     jobs.wake_run(session, run_id)
@@ -64,6 +65,7 @@ def include(session: Session, run_id: UUID, labeler_id: UUID, actor_id: UUID | N
         raise ConflictError("This labeler is not excluded from the run.")
     found.lifted_at = session.scalar(select(func.clock_timestamp()))
     found.lifted_by_id = actor_id
+    settling.unsettle(session, labeler_id, run_id)
     audit.record(session, actor_id, "labeler.included", run_id=run_id, labeler=str(labeler_id))
     jobs.wake_run(session, run_id)
     session.flush()

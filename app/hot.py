@@ -155,6 +155,7 @@ WRITE = """
     update comparison set
         leased = leased - (select count(*) from lent where state = 'leased'),
         answers = answers + %(counted)s,
+        trains = null,
         state = case when state = 'ready' and %(counted)s = 1 and answers + 1 = wanted then 'labeled' else state end,
         closed_at = case when state = 'ready' and %(counted)s = 1 and answers + 1 = wanted then clock_timestamp()
                     else closed_at end

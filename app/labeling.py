@@ -151,6 +151,7 @@ def undo(session: Session, labeler_id: UUID, label_id: UUID, *, lease_seconds: i
     if label.verdict == Verdict.SKIP and not _is_free(session, comparison):
         raise ConflictError("Somebody else has this comparison now, so it cannot come back to you.")
     _discount(session, comparison, label)
+    comparison.trains = None
     session.flush()
     jobs.wake_run(session, comparison.run_id)
     return lease_again(session, assignment, lease_seconds=lease_seconds)
@@ -246,6 +247,7 @@ def _current(session: Session, labeler_id: UUID, comparison_id: UUID) -> Label |
 def _close(session: Session, comparison: Comparison, state: ComparisonState) -> None:
     comparison.state = state
     comparison.closed_at = session.scalar(select(func.clock_timestamp()))
+    comparison.trains = None
 
 
 def _is_free(session: Session, comparison: Comparison) -> bool:

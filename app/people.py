@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from app import accounts, audit, passwords
+from app import accounts, audit, passwords, settling
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.models import Account, Invite, Role, WebSession
 
@@ -148,6 +148,7 @@ def disable(session: Session, actor: Account, account_id: UUID) -> None:
         return
     _keep_an_operator(session, actor, found)
     found.disabled_at = session.scalar(select(func.clock_timestamp()))
+    settling.unsettle(session, account_id)
     accounts.revoke_invites(session, account_id)
     accounts.close_sessions(session, account_id, actor_id=actor.id)
     audit.record(session, actor.id, "account.disabled", account=str(account_id))
@@ -159,6 +160,7 @@ def enable(session: Session, actor: Account, account_id: UUID) -> None:
     if found.disabled_at is None:
         return
     found.disabled_at = None
+    settling.unsettle(session, account_id)
     audit.record(session, actor.id, "account.enabled", account=str(account_id))
 
 

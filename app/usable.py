@@ -99,6 +99,12 @@ def training_labels(
 def count_training(
     session: Session, run_id: UUID, verdicts: Sequence[Verdict] = (Verdict.BEST,), *, surplus: bool = False
 ) -> int:
-    """How many labels the schedule may count."""
-    labels = training_labels(run_id, verdicts, surplus=surplus)
-    return session.scalar(select(func.count()).select_from(labels.subquery())) or 0
+    """How many labels the schedule may count.
+
+    Comparisons that were settled count by an index, all others by their labels. Settled they are by what the run uses,
+    so ask for that.
+    """
+    settled = select(func.count()).where(Comparison.run_id == run_id, Comparison.trains.is_(True))
+    labels = training_labels(run_id, verdicts, surplus=surplus).where(Comparison.trains.is_(None))
+    others = select(func.count()).select_from(labels.subquery())
+    return session.scalar(select(settled.scalar_subquery() + others.scalar_subquery())) or 0

@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from app import andon, audit, comparisons, reports, usable
+from app import andon, audit, comparisons, reports, settling, usable
 from app.hparams import RunHParams
 from app.jobs import send_job
 from app.kinds import ASKED, CARRIED, JobKind
@@ -37,13 +37,16 @@ NOTE_SECONDS = 10
 def advance(session: Session, run_id: UUID) -> list[loop.Action]:
     """Decide and start what the run needs next. Does nothing while another does the same or the run stands still."""
     run = session.scalar(
-        select(Run).where(Run.id == run_id, Run.phase == Phase.RUNNING).with_for_update(skip_locked=True)
+        select(Run)
+        .where(Run.id == run_id, Run.phase == Phase.RUNNING)
+        .with_for_update(skip_locked=True, key_share=True)
     )
     if run is None:
         return []
     hparams = RunHParams.model_validate(run.hparams)
     comparisons.retire_stale(session, run)
     watch.watch(session, run, hparams)
+    settling.settle(session, run.id, hparams.reward.used_verdicts, surplus=hparams.reward.uses_surplus)
     state = read_state(session, run)
     run.labels_usable = state.training_labels
     run.labels_required = loop.required_now(state, hparams)

@@ -107,7 +107,8 @@ def import_labels(errand: Errand, remapper: Remapper, *, seconds: float | None =
         if not _import(errand, file, islice(found, tally.done, None), tally, errand.deadline(seconds)):
             return
     with errand.transaction() as session:
-        tally.usable = usable.count_training(session, run.id, runs.hparams_of(run).reward.used_verdicts)
+        reward = runs.hparams_of(run).reward
+        tally.usable = usable.count_training(session, run.id, reward.used_verdicts, surplus=reward.uses_surplus)
         fencing.finish(session, errand.claim, tally.model_dump() | {"dry_run": order.dry_run})
         wake_run(session, run.id)
 
