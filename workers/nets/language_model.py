@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 
+from workers.nets.activations import fuse_activations
 from workers.nets.attention import GROUPED, mask_bias
 from workers.nets.branching import branching, unbranched
 from workers.nets.precision import full_precision
@@ -42,6 +43,7 @@ class LanguageModel(nn.Module):
         model.set_attn_implementation(attention)
         if model.config._attn_implementation != attention:
             raise ValueError("it computes attention in a way of its own")
+        fuse_activations(model)
         self._biased = attention == GROUPED
         self.model = model.eval()
         self.dropout = 0.0
