@@ -1,10 +1,21 @@
-"""A tiny random GPT-2 with a tokenizer of a few words, as a folder: writes valid samples in milliseconds."""
+"""A tiny random model with a tokenizer of a few words, as a folder: writes valid samples in milliseconds."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 END = "<|endoftext|>"
 SPACE = "▁"
@@ -12,7 +23,7 @@ WORDS = ("the", "a", "she", "he", "it", "was", "and", "to", "of", "in", "happy",
 TOKENS = (END, "[other]", *(SPACE + word for word in WORDS), ".", "!", ",")
 
 
-def save_tiny_model(folder: Path, *, seed: int = 0) -> Path:
+def save_tiny_model(folder: Path, *, seed: int = 0, family: str = "gpt2") -> Path:
     """Write config, weights and tokenizer; about every twentieth token ends a sentence."""
     vocabulary = {token: number for number, token in enumerate(TOKENS)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[other]"))
@@ -21,8 +32,31 @@ def save_tiny_model(folder: Path, *, seed: int = 0) -> Path:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[other]", bos_token=END, eos_token=END)
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
-    config = GPT2Config(
-        n_layer=2, n_head=2, n_embd=16, n_positions=256, vocab_size=len(vocabulary), bos_token_id=0, eos_token_id=0
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
+    FAMILIES[family]().save_pretrained(folder)
     return folder
+
+
+def _gpt2() -> PreTrainedModel:
+    shape: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 16, "n_positions": 256}
+    return GPT2LMHeadModel(GPT2Config(**shape, vocab_size=len(TOKENS), bos_token_id=0, eos_token_id=0))
+
+
+def _llama() -> PreTrainedModel:
+    return LlamaForCausalLM(LlamaConfig(**_COMMON, num_key_value_heads=1))
+
+
+def _gpt_neox() -> PreTrainedModel:
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**_COMMON))
+
+
+_COMMON: dict[str, Any] = {
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "max_position_embeddings": 256,
+    "vocab_size": len(TOKENS),
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+}
+FAMILIES: dict[str, Callable[[], PreTrainedModel]] = {"gpt2": _gpt2, "llama": _llama, "gpt_neox": _gpt_neox}

@@ -83,10 +83,16 @@ class Guards:
         require_at_most("largest |ratio - 1| of the first pass", found.worst, self.hparams.ratio_error, advice)
         return True
 
-    def check_start(self, kl: float) -> None:
-        """The first update of a run starts at the reference; `kl` in nats per response, both by a forward pass."""
+    def check_start(self, kl: Tensor, *, bf16: bool) -> None:
+        """The first update of a run starts at the reference.
+
+        Args:
+            kl: (b,) float, log-ratio in nats per response, policy and reference by the same forward pass. Its sign is
+                dropped: between strangers the responses' numbers may cancel.
+        """
         advice = "policy and reference are not the same model at the start; load both from the same folder"
-        require_at_most("|KL| of the very first update", abs(kl), self.hparams.start_kl, advice)
+        bound = self.hparams.start_kl_bf16 if bf16 else self.hparams.start_kl
+        require_at_most("mean |KL| of the very first update", kl.abs().mean().item(), bound, advice)
 
     def check_step(self, loss: float, gradient_norm: float) -> None:
         """Asked before an optimizer step, so that no weight becomes NaN."""

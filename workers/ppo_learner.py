@@ -60,7 +60,7 @@ class Learner:
         rows = next(minibatches)
         first = self._gradient(rollout.select(rows), kl_coef)
         if update == 0:
-            self.guards.check_start(first.kl.mean().item())
+            self.guards.check_start(first.kl, bf16=self.models.bf16)
         agrees = self.guards.agrees(first.ratio_errors, bf16=self.models.bf16)
         if not agrees:
             rollout = self._recomputed(rollout)

@@ -102,8 +102,13 @@ class Steps:
                 raise ValueError("call `update` with each batch before the next one: it moves the order of prompts on")
 
     def sample(self, prompts: Sequence[str]) -> Samples:
-        """Continue each prompt once with the policy as it is now."""
-        sampled = self.trainer.sample(self.reference.queries(prompts, self.hparams.task, "formatted"))
+        """Continue each prompt once with the policy as it is now.
+
+        A warning is logged where most of the first 64 samples do not end in time.
+        """
+        task = self.hparams.task
+        sampled = self.trainer.sample(self.reference.queries(prompts, task, "formatted"))
+        self.reference.watch.see(sampled.valid.tolist(), task)
         kept = zip(sampled.tokens.tolist(), sampled.lengths.tolist(), strict=True)
         decode = self.reference.tokenizer.decode
         texts = [decode(ids[:n], skip_special_tokens=True, clean_up_tokenization_spaces=False) for ids, n in kept]

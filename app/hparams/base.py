@@ -10,7 +10,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class HParams(BaseModel):
-    """Frozen, and unknown names are refused."""
+    """Frozen; unknown names and numbers that are none, NaN and infinities, are refused."""
 
     # A docstring below a field is its description, for forms and the API.
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)

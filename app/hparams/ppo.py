@@ -16,8 +16,11 @@ class GuardHParams(HParams):
     """bfloat16: mean |ratio - 1| of that pass. Beyond it old log-probs come from the training forward instead."""
     ratio_tail_bf16: Rate = 0.1
     """bfloat16: 99.9th percentile of |ratio - 1|; beyond it likewise."""
-    start_kl: Rate = 0.05
-    """Largest |KL| in nats per response of the very first update, when policy and reference are the same."""
+    start_kl: Rate = 1e-3
+    """float32: mean |log-ratio| of policy to reference in nats per response at the very first update, when both are the
+    same and nothing but rounding sets them apart."""
+    start_kl_bf16: Rate = 0.2
+    """bfloat16: the same; its rounding may add up to some hundredths over a response."""
     invalid_fraction: Fraction = 0.85
     """Share of samples that do not end in time. An update stops when its samples show more beyond chance: when the
     lower end of their 95 % interval exceeds it. All 32 of 32 do, all 16 of 16 do not."""
@@ -90,6 +93,11 @@ class PPOHParams(HParams):
             raise ValueError(f"episodes ({self.episodes}) must be a multiple of batch ({self.batch})")
         if self.batch % self.minibatches:
             raise ValueError(f"batch ({self.batch}) must be a multiple of minibatches ({self.minibatches})")
+        if self.kl_target is not None and self.batch >= 5 * self.kl_horizon:  # its error is clipped to a fifth
+            raise ValueError(
+                f"kl_horizon ({self.kl_horizon}) must exceed a fifth of batch ({self.batch}), or one update could turn "
+                "the KL coefficient negative"
+            )
         if self.kl_coef_least > self.kl_coef:
             raise ValueError(f"kl_coef_least ({self.kl_coef_least}) must not exceed kl_coef ({self.kl_coef})")
         if self.kl_coef == 0 and self.kl_target is not None:

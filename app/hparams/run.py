@@ -9,7 +9,7 @@ from app.hparams.collection import CollectionHParams
 from app.hparams.labeling import LabelingHParams
 from app.hparams.line import AndonHParams, PromotionHParams
 from app.hparams.ppo import PPOHParams
-from app.hparams.reward import RewardHParams
+from app.hparams.reward import Readout, RewardHParams
 from app.hparams.schedule import ScheduleHParams
 from app.hparams.task import TaskHParams
 
@@ -35,6 +35,17 @@ class RunHParams(HParams):
     def _strength_is_of_pairs(self) -> Self:
         if self.labeling.strength and self.task.samples_per_comparison != 2:
             raise ValueError("labeling.strength is of pairs: set task.samples_per_comparison to 2, or leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _values_start_where_they_can(self) -> Self:
+        """Asked now: labels would be collected for long before the first update finds out."""
+        suits = all(head.readouts == (Readout(),) for head in self.reward.heads) and self.reward.ensemble == 1
+        if self.ppo.value_init == "reward_model" and not suits:
+            raise ValueError(
+                "ppo.value_init reward_model wants reward heads that read the last token at depth 1 alone, and an "
+                "ensemble of 1: set it to zero, or change reward.heads and reward.ensemble"
+            )
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,14 @@
 """Each guard, tripped by the mistake it is there for; and that a good update trips none."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import torch
+from structlog.testing import capture_logs
 
 from app.hparams import PPOHParams
 from tests.tiny import save_tiny_model
@@ -20,6 +23,13 @@ from workers.rlhf.types import Rollout
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model."""
     return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
 
 
 def guarded(**bounds: Any) -> PPOHParams:
@@ -62,14 +72,26 @@ def test_a_policy_that_does_not_start_at_the_reference_is_found(folder: Path, tm
         trainer.policy,
         other.reference,
         task=trainer.task,
-        ppo=PPO.model_copy(update={"guards": PPO.guards.model_copy(update={"start_kl": 1e-4})}),
+        ppo=PPO,
         terminators=trainer.terminators,
         seed=1,
         progress=trainer.progress,
         bf16=False,
     )
-    with pytest.raises(GuardError, match=r"\|KL\| of the very first update"):
+    with pytest.raises(GuardError, match=r"mean \|KL\| of the very first update"):
         strangers.update(batch(folder), counts_happy(folder))
+
+
+def test_differences_at_the_start_that_cancel_are_found_too(folder: Path) -> None:
+    """Half of the responses are 0.001 nats per token up, half as much down: their sum says nothing."""
+    trainer = make_trainer(folder)
+    rollout = first_rollout(trainer, folder)
+    apart = torch.tensor([1e-3, -1e-3]).repeat(8).unsqueeze(1)
+    with pytest.raises(
+        GuardError, match=r"mean \|KL\| of the very first update is 0\.00\d+, beyond its bound of 0\.001"
+    ):
+        trainer.step(replace(rollout, ref_logprobs=rollout.ref_logprobs + apart))
+    assert trainer.progress.update == 0
 
 
 def test_a_reference_that_changes_between_updates_is_found(folder: Path) -> None:
@@ -82,7 +104,7 @@ def test_a_reference_that_changes_between_updates_is_found(folder: Path) -> None
 
 
 def test_the_very_first_update_alone_starts_at_the_reference(folder: Path) -> None:
-    trainer = make_trainer(folder, guarded(start_kl=1e-4))
+    trainer = make_trainer(folder)
     kls = [trainer.update(batch(folder), counts_happy(folder))["objective/kl"] for _ in range(6)]
     assert max(map(abs, kls)) > 1e-2
 
@@ -139,7 +161,10 @@ def test_no_weight_becomes_a_nan(folder: Path, factor: float, guard: str) -> Non
 def test_in_bf16_logprobs_that_differ_are_recomputed_and_counted(folder: Path) -> None:
     strict = make_trainer(folder, guarded(ratio_mean_bf16=1e-9), bf16=True)
     rollout = first_rollout(strict, folder)
-    stats = strict.step(rollout)
+    with capture_logs() as logs:
+        stats = strict.step(rollout)
+    (said,) = [entry for entry in logs if entry["event"] == "logprobs_recomputed"]
+    assert said["ratio_mean"] > 1e-9
     assert stats["ppo/logprobs_recomputed"] == 1
     assert stats["ppo/ratio_error"] == 0
     loose = make_trainer(folder, guarded(ratio_mean_bf16=0.5, ratio_tail_bf16=0.5), bf16=True)

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 import torch
+from structlog.testing import capture_logs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from app.hparams import RunHParams, planned
@@ -76,6 +78,38 @@ def test_what_is_saved_is_what_was_trained(reference: Reference, tmp_path: Path)
     assert torch.equal(weights(reference.policy), before)
 
 
+@pytest.mark.parametrize("family", ["llama", "gpt_neox"])
+@pytest.mark.parametrize("network", ["shared", "separate"])
+def test_other_families_are_trained_and_open_with_transformers(tmp_path: Path, family: str, network: str) -> None:
+    """Two whole updates under all guards, the signs of the gradient among them; half of the layers are frozen."""
+    reference = Reference.load(save_tiny_model(tmp_path / "model", family=family))
+    steps = Steps(reference, hparams(episodes=32, frozen_layers=0.5, value_network=network))
+    stats = []
+    for prompts in steps.batches(TEXTS):
+        samples = steps.sample(prompts)
+        stats.append(steps.update(samples, samples.scores(happy)))
+    assert len(stats) == 2
+    assert stats[0]["objective/kl"] == pytest.approx(0, abs=1e-4) != stats[1]["objective/kl"]
+    steps.save(tmp_path / "tuned")
+    tuned, base = (AutoModelForCausalLM.from_pretrained(tmp_path / name).eval() for name in ("tuned", "model"))
+    assert tuned.config.model_type == family
+    trained = steps.trainer.policy.language_model
+    ids, mask = reference.encode(TEXTS[:1], steps.hparams.task)
+    logits = tuned(ids).logits
+    torch.testing.assert_close(logits, trained.logits(trained.hidden(ids, mask)), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(logits, base(ids).logits, atol=1e-3)
+
+
+def test_a_warning_is_logged_where_most_samples_do_not_end(reference: Reference) -> None:
+    seldom = {"terminator": " happy", "terminator_match": "exact", "response_tokens": 18}
+    structlog.reset_defaults()
+    with capture_logs() as logs:
+        Steps(reference, planned("sentiment-small", {"task": seldom})).sample(TEXTS * 13)
+    (said,) = [entry for entry in logs if "most samples" in entry["event"]]
+    assert said["of"] == 64
+    assert said["invalid"] > 32
+
+
 def test_texts_are_what_was_sampled_up_to_the_end(reference: Reference) -> None:
     samples = Steps(reference, hparams()).sample(TEXTS)
     assert list(samples.prompts) == TEXTS
@@ -114,4 +148,4 @@ def test_a_value_network_of_its_own_is_trained_too(reference: Reference) -> None
     samples = steps.sample(next(steps.batches(TEXTS)))
     assert steps.update(samples, samples.scores(happy))["objective/kl"] == pytest.approx(0, abs=1e-4)
     with pytest.raises(ValueError, match="no reward model"):
-        Steps(reference, hparams(value_init="reward_model"))
+        Steps(reference, planned("sentiment", {"ppo": {"value_init": "reward_model"}}))

@@ -1,5 +1,7 @@
 """Changes of a preset: words become nested values, and what is wrong is named."""
 
+import math
+
 import pytest
 
 from app.errors import InvalidError
@@ -32,6 +34,10 @@ def test_a_preset_keeps_what_is_not_changed() -> None:
         ({"schedule": {"initial_labels": 700}}, "initial_labels"),
         ({"ppo": {"kl_coef": 0.0}}, "never rises"),
         ({"ppo": {"kl_coef": 0.1, "kl_coef_least": 0.2}}, "kl_coef_least"),
+        ({"ppo": {"kl_horizon": 6}}, r"kl_horizon \(6\) must exceed a fifth of batch \(32\)"),
+        ({"ppo": {"value_init": "reward_model"}}, "wants reward heads that read the last token at depth 1 alone"),
+        ({"task": {"invalid_score": math.nan}}, "task.invalid_score: Input should be a finite number"),
+        ({"ppo": {"kl_target": math.inf}}, "ppo.kl_target: Input should be a finite number"),
     ],
 )
 def test_what_is_wrong_is_named(changes: dict[str, object], said: str) -> None:
@@ -47,6 +53,20 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 def test_a_word_without_a_value_is_refused() -> None:
     with pytest.raises(InvalidError, match="name=value"):
         parse_changes(["ppo.batch"])
+
+
+def test_values_may_start_from_a_reward_model_that_reads_as_they_do() -> None:
+    """The paper's head does; two of it as an ensemble are no single head to start from."""
+    start = {"ppo": {"value_init": "reward_model"}}
+    assert planned("sentiment", start).ppo.value_init == "reward_model"
+    with pytest.raises(InvalidError, match="an ensemble of 1"):
+        planned("sentiment", start | {"reward": {"ensemble": 2}})
+
+
+def test_a_horizon_is_as_short_as_the_controller_can_bear() -> None:
+    """0.2 * 32 / 7 takes at most 91 % of the coefficient away; without a target there is no controller."""
+    assert planned("sentiment-small", {"ppo": {"kl_horizon": 7}}).ppo.kl_horizon == 7
+    assert planned("sentiment-small", {"ppo": {"kl_horizon": 1, "kl_target": None}}).ppo.kl_horizon == 1
 
 
 def test_a_run_may_have_no_kl_penalty() -> None:

@@ -121,9 +121,10 @@ def test_the_parts_of_a_head_are_explained(hparams: type[BaseModel]) -> None:
     assert all(f"`{field}`" in text for field in hparams.model_fields)
 
 
-def test_every_value_has_a_source() -> None:
+def test_every_value_has_a_unit_and_a_source() -> None:
     for heading in SECTIONS:
         for field, cells in rows(section(heading)):
+            assert cells["unit"], field
             assert re.match(r"(P|C|us)\b", cells["source"]), field
 
 
