@@ -36,6 +36,23 @@ def test_whatever_the_page_names_is_there() -> None:
     assert [f"{path}::{name}" for path, name in named() if name not in there[path]] == []
 
 
+HELD_BY = re.compile(r"`tests/[\w/]+\.py::(Test\w+::)?test_\w+`")
+
+
+def rows() -> Iterator[list[str]]:
+    """The cells of every row but the heads and the lines below them."""
+    lines = PAGE.read_text(encoding="utf-8").splitlines()
+    for line, below in zip(lines, [*lines[1:], ""], strict=True):
+        if line.startswith("|") and not line.startswith("|---") and not below.startswith("|---"):
+            yield [cell.strip() for cell in line.split("|")[1:-1]]
+
+
+def test_every_row_names_tests_and_nothing_else_as_what_holds_it() -> None:
+    found = list(rows())
+    assert len(found) > 90
+    assert [cells[-1] for cells in found if not all(map(HELD_BY.fullmatch, cells[-1].split(", ")))] == []
+
+
 def test_a_row_has_as_many_cells_as_its_head() -> None:
     cells = 0
     for number, line in enumerate(PAGE.read_text(encoding="utf-8").splitlines(), start=1):

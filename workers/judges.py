@@ -27,14 +27,20 @@ class RatedText:
     rating: float
 
 
-def load_judge(name: str) -> Score:
+def load_judge(name: str, *, rated: Path | None = None) -> Score:
     """A known score, `module:function`, or `classifier:FILE`: learned from the rated texts of a JSONL file.
 
+    Args:
+        rated: where a copy of that file lies, to be read in its place.
     Raises: InvalidError if there is no such judge or the file is not what it must be.
     """
-    if name.startswith(CLASSIFIER):
-        return classifier(read_rated(Path(name.removeprefix(CLASSIFIER)).expanduser()))
-    return load_score(name)
+    source = rated_file(name)
+    return load_score(name) if source is None else classifier(read_rated(rated or source))
+
+
+def rated_file(name: str) -> Path | None:
+    """The file that a classifier learns from; None of other judges."""
+    return Path(name.removeprefix(CLASSIFIER)).expanduser() if name.startswith(CLASSIFIER) else None
 
 
 def classifier(rated: Sequence[RatedText]) -> Score:

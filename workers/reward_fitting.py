@@ -95,6 +95,30 @@ class Fitter:
             return [self._member(winner, torch.arange(len(self.data.train)), 0)]
         return [self._bootstrapped(winner, number) for number in range(self.hparams.ensemble)]
 
+    def best_seed(
+        self, head: RewardHead, rows: Tensor, held_out: Tensor, number: int, seeds: int
+    ) -> tuple[Member, Tensor]:
+        """Of `seeds` trainings on `rows` the one with the lowest loss on `held_out`, and its (h, k) scores there.
+
+        Args:
+            rows, held_out: of the labels that train; which labels a seed is judged by is the caller's to choose.
+            number: the seeds are those from `number` times `seeds` on.
+        """
+        held, targets = [self.data.train[row] for row in held_out.tolist()], self._targets()[held_out]
+        if not held:
+            raise ValueError("every prompt was drawn: to choose among seeds, labels of more prompts are needed")
+        best: tuple[float, Member, Tensor] | None = None
+        for seed in range(seeds):
+            member = self._tuned(head, rows, number * seeds + seed)
+            said = member_scores(member.model, [one for label in held for one in label.samples], bf16=self.bf16)
+            scores = at_fitted_scale([member], said).view(len(held), -1)
+            loss = self.data.kind.losses(scores, targets).mean().item()
+            if best is None or loss < best[0]:
+                best = loss, member, scores
+            del member  # the next one needs its memory
+        assert best is not None
+        return best[1], best[2]
+
     def _bootstrapped(self, winner: Evaluated, number: int) -> Member:
         prompts = [label.prompt for label in self.data.train]
         return self._member(winner, bootstrap(prompts, self._generator(number)), number)
@@ -106,7 +130,7 @@ class Fitter:
             return self._tuned(winner.head, rows, number)
         out = torch.ones(len(self.data.train), dtype=torch.bool)
         out[rows] = False  # by prompt, for the rows were drawn by prompt
-        return self._best_seed(winner.head, rows, out.nonzero().flatten(), number, self.hparams.seeds)[0]
+        return self.best_seed(winner.head, rows, out.nonzero().flatten(), number, self.hparams.seeds)[0]
 
     def _frozen(self, winner: Evaluated, rows: Tensor) -> Member:
         assert winner.l2 is not None
@@ -137,25 +161,6 @@ class Fitter:
         )
         return Member(settled(model), tuned.scale, tuned.loss)
 
-    def _best_seed(
-        self, head: RewardHead, rows: Tensor, held_out: Tensor, number: int, seeds: int
-    ) -> tuple[Member, Tensor]:
-        """Of `seeds` trainings on `rows` the one with the lowest loss on `held_out`, and its (h, k) scores there."""
-        held, targets = [self.data.train[row] for row in held_out.tolist()], self._targets()[held_out]
-        if not held:
-            raise ValueError("every prompt was drawn: to choose among seeds, labels of more prompts are needed")
-        best: tuple[float, Member, Tensor] | None = None
-        for seed in range(seeds):
-            member = self._tuned(head, rows, number * seeds + seed)
-            said = member_scores(member.model, [one for label in held for one in label.samples], bf16=self.bf16)
-            scores = at_fitted_scale([member], said).view(len(held), -1)
-            loss = self.data.kind.losses(scores, targets).mean().item()
-            if best is None or loss < best[0]:
-                best = loss, member, scores
-            del member  # the next one needs its memory
-        assert best is not None
-        return best[1], best[2]
-
     def _evaluate_frozen(self, head: RewardHead) -> Evaluated:
         model = fresh(head, self.trunk, self._generator())
         features, normalization = self._features(head)
@@ -171,7 +176,7 @@ class Fitter:
         held_out = self._folds() == 0
         rows, held = (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
         seeds = self.hparams.seeds if self.hparams.ensemble == 1 else 1
-        member, found = self._best_seed(head, rows, held, 0, seeds)
+        member, found = self.best_seed(head, rows, held, 0, seeds)
         scores = torch.full((len(self.data.train), found.shape[1]), torch.nan, dtype=torch.float64)
         scores[held_out] = found
         targets, kept = self._targets(), member if seeds > 1 else None

@@ -55,7 +55,7 @@ def words(tmp_path: Path) -> list[str]:
 
 
 def run(*words: str) -> Result:
-    return CliRunner().invoke(command, words)
+    return CliRunner().invoke(command, words, env={"COLUMNS": "200"})  # so that no bar is folded
 
 
 def sentence(result: Result) -> str:
@@ -104,8 +104,20 @@ def test_a_full_disk_ends_in_a_sentence_and_the_same_command_goes_on(words: list
     done = run(*words)
     assert done.exit_code == 0, done.output
     assert done.stdout.splitlines() == [str(out / "report.md"), str(out / "report.html")]
+    bars = done.stderr.splitlines()
+    assert any("labels" in line and "40/40" in line for line in bars), done.stderr
+    assert any("episodes" in line and "192/192" in line for line in bars), done.stderr
     again = run(f"--out={out}")
     assert again.stdout == done.stdout
+
+
+def test_a_broken_guard_ends_in_its_sentence_and_keeps_what_was_done(words: list[str], tmp_path: Path) -> None:
+    said = sentence(run(*words, "--set=ppo.guards.entropy_floor=50"))
+    assert said.startswith("entropy in nats per token is ")
+    assert "below its bound of 50: the policy says one thing only" in said
+    assert said.endswith(f"What was done before is kept in {tmp_path / 'out'}.")
+    ledger = ledger_of(tmp_path / "out")
+    assert (len(ledger.rewards), ledger.trainings, ledger.policies) == (1, [], [])
 
 
 def test_ctrl_c_says_how_to_go_on(words: list[str], tmp_path: Path) -> None:

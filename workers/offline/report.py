@@ -89,7 +89,9 @@ def _rewards(ledger: Ledger) -> list[str]:
     table = [
         "## Reward models",
         "",
-        f"Accuracy at picking the best of {k}, with 95 % intervals; chance is {100 / k:.0f} %.",
+        f"Accuracy at picking the best of {k}, with 95 % intervals; chance is {100 / k:.0f} %. Loss, calibration error",
+        "and Brier's score are of the held-out folds. The last two are 0 at best; without an opinion Brier's is "
+        f"{1 - 1 / k:.2f}.",
         "",
     ]
     rows = [
@@ -99,14 +101,20 @@ def _rewards(ledger: Ledger) -> list[str]:
             _share(one.report.get("accuracy_heldout")),
             _share(one.report.get("accuracy_valid")),
             _number(one.report.get("loss_heldout")),
+            *(_number(one.report.get("calibration_heldout", {}).get(name)) for name in ("error", "brier")),
         )
         for number, one in enumerate(ledger.rewards)
     ]
-    return [
-        *table,
-        *_table(("reward model", "labels", "held-out folds", "held-out prompts", "held-out loss"), rows),
-        "",
-    ]
+    heads = (
+        "reward model",
+        "labels",
+        "held-out folds",
+        "held-out prompts",
+        "held-out loss",
+        "calibration error",
+        "Brier",
+    )
+    return [*table, *_table(heads, rows), ""]
 
 
 def _frontier(ledger: Ledger) -> list[str]:

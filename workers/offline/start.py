@@ -8,7 +8,7 @@ from app.errors import ConflictError, InvalidError
 from app.hparams import RunHParams
 from app.rules import highest
 from workers.judges import load_judge
-from workers.offline import events, prompts
+from workers.offline import events, judging, prompts
 from workers.offline.events import AnyEvent, Began
 from workers.offline.experiment import Experiment, Told
 from workers.offline.journal import NAME, Journal
@@ -61,7 +61,7 @@ def train(folder: Path, setup: Setup | None, *, models: Path, samples: int, told
         elif setup is not None:
             _require_same(folder, ledger, setup)
         told.began(ledger)
-        pool, judge = prompts.kept(folder), load_judge(ledger.setup.labeler)
+        pool, judge = prompts.kept(folder), judging.kept(folder, ledger.setup.labeler)
 
         def note(event: AnyEvent) -> None:
             journal.append([event])
@@ -86,6 +86,7 @@ def _begin(folder: Path, journal: Journal, ledger: Ledger, setup: Setup | None, 
     load_judge(setup.labeler)
     workshop.prepare(setup.base_model, setup.hparams.task)
     prompts.keep(folder, setup.prompts)
+    judging.keep(folder, setup.labeler)
     begun: list[AnyEvent] = [setup.event]
     if setup.labels:
         begun.append(events.Brought(given=tuple(setup.labels)))
@@ -95,7 +96,11 @@ def _begin(folder: Path, journal: Journal, ledger: Ledger, setup: Setup | None, 
 
 
 def _require_same(folder: Path, ledger: Ledger, setup: Setup) -> None:
-    same = setup.event == ledger.setup and prompts.PromptPool.of(setup.prompts) == prompts.kept(folder)
+    same = (
+        setup.event == ledger.setup
+        and prompts.PromptPool.of(setup.prompts) == prompts.kept(folder)
+        and judging.same(folder, setup.labeler)
+    )
     if not same:
         raise ConflictError(
             f"{folder} holds an experiment with other settings: go on with it by giving --out alone, or choose another "

@@ -46,7 +46,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 """Six updates, two reward models, three policies."""
 
 
-def small_hparams(**schedule: int) -> RunHParams:
+def small_hparams(**schedule: int | str) -> RunHParams:
     """The small preset, smaller still."""
     return planned("sentiment-small", CHANGES | {"schedule": CHANGES["schedule"] | schedule})
 

@@ -1,5 +1,6 @@
 """Whole experiments on a tiny model: they learn, can be killed at any event, and repeat themselves."""
 
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,8 @@ from app.errors import ConflictError, InvalidError
 from app.kinds import Split, Verdict
 from app.texts import digest_of, split_of
 from tests.workers.offline.small import happiness, run_small, small_hparams, small_setup
+from workers.checkpoints import CheckpointStore
+from workers.judges import RatedText, classifier
 from workers.offline import events
 from workers.offline.experiment import Told
 from workers.offline.journal import NAME, Journal
@@ -90,8 +93,25 @@ def test_no_update_starts_before_its_labels_are_in(done: Path) -> None:
         ledger.apply(event)
 
 
+def test_two_states_and_every_policy_are_kept_and_shown(done: Path) -> None:
+    ledger, there = Ledger.of(journal_of(done)), CheckpointStore(done / "checkpoints").digests()
+    states = [one.state_digest for one in ledger.trainings]
+    assert len(set(states)) > 2
+    assert there & set(states) == set(states[-2:])
+    assert {policy.digest for policy in ledger.policies} <= there
+    assert None in ledger.shown
+    assert len(ledger.shown) == 1 + ledger.promotions
+    prompts = [[prompt for prompt, _ in event.samples] for event in ledger.shown.values()]
+    assert all(one == prompts[0] for one in prompts)
+
+
 def test_the_report_tells_the_figures(done: Path) -> None:
     ledger, page = Ledger.of(journal_of(done)), (done / "report.md").read_text()
+    rows = page.split("## Known reward")[0].splitlines()
+    for number, one in enumerate(ledger.rewards):
+        error, spread = one.report["calibration_heldout"]["error"], one.report["calibration_heldout"]["brier"]
+        (row,) = [line for line in rows if line.startswith(f"| {number} | {len(one.labels)} |")]
+        assert row.endswith(f"| {error:.3f} | {spread:.3f} |")
     assert ledger.final is not None
     assert f"{ledger.final.result['win_rate']:.1%}" in page
     assert all(f"| {policy.number} | {policy.episodes} |" in page for policy in ledger.policies)
@@ -146,6 +166,34 @@ def test_ties_train_where_they_are_even_and_an_ensemble_says_how_far_it_disagree
         scored = one.reward_model is not None
         assert all((sample.disagreement is not None) == scored for sample in one.samples)
     assert any(one.reward_model is not None for one in ledger.comparisons)
+
+
+def test_what_a_classifier_learned_from_is_kept_with_the_experiment(tmp_path: Path) -> None:
+    """Killed before the first label, it goes on although the file of rated texts is gone, and labels as that said."""
+    file, out = tmp_path / "mine.jsonl", tmp_path / "out"
+    file.write_text("".join(json.dumps({"text": text, "rating": n}) + "\n" for n, text in enumerate(RATED)))
+    setup = replace(small_setup(tmp_path / "model"), labeler=f"classifier:{file}")
+    with pytest.raises(Killed):
+        run_small(out, setup, told=KilledAfter(2))
+    file.write_text(file.read_text().replace("happy", "gloomy"))
+    with pytest.raises(ConflictError, match="other settings"):
+        run_small(out, setup)
+    file.unlink()
+    with pytest.raises(Killed):
+        run_small(out, None, told=KilledAfter(24))
+    ledger = Ledger.of(journal_of(out))
+    judge = classifier([RatedText(text=text, rating=float(n)) for n, text in enumerate(RATED)])
+    assert ledger.labels
+    for number, label in ledger.labels.items():
+        scores = [judge("", sample.text) for sample in ledger.comparisons[number].samples]
+        assert label.verdict is Verdict.TIE or label.best == scores.index(max(scores))
+    assert any(label.verdict is Verdict.BEST for label in ledger.labels.values())
+
+
+RATED = tuple(
+    f"{word} and {other}" for word in ("sad", "rain", "door", "home", "sun", "happy") for other in ("he", "she")
+)
+"""From bad to good."""
 
 
 def test_another_setting_in_the_same_folder_is_refused(done: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The folder and the tables, told the same events, see the same state and want the same next."""
 
 from dataclasses import replace
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -14,7 +13,7 @@ from app.kinds import JobKind, Split, Verdict
 from app.models import Account, Assignment, Comparison, ComparisonSample, Prompt, Purpose, Run
 from app.texts import digest_of
 from tests.factories import make_account
-from tests.workers.offline.small import run_small, small_setup
+from tests.workers.offline.small import run_small, small_hparams, small_setup
 from tests.workers.offline.test_experiment import journal_of
 from workers import fencing, loop, plan
 from workers.data import policy as policy_data
@@ -24,6 +23,7 @@ from workers.data import samples as sample_data
 from workers.fencing import Claim
 from workers.loop import RunState
 from workers.offline import events
+from workers.offline.experiment import Told
 from workers.offline.ledger import Ledger, named
 from workers.plans import Judgement, PolicyFiles, PPOResult, PromptText, RewardFiles, SamplePlan
 from workers.sampler import SampledPrompt, SampleDraw
@@ -162,6 +162,8 @@ class Tables:
         return None if checkpoint is None else names[checkpoint]
 
 
+JUDGE = "tests.workers.offline.small:happy_words"
+"""Most of its answers are ties."""
 PURPOSES = {Split.TRAIN: Purpose.TRAIN, Split.VALID: Purpose.EVALUATION}
 
 
@@ -169,11 +171,32 @@ def draw_of(text: str, tokens: tuple[int, ...]) -> SampleDraw:
     return SampleDraw(tokens=list(tokens), logprobs=[0.0] * len(tokens), kept_tokens=len(tokens), valid=True, text=text)
 
 
-@pytest.fixture(scope="module")
-def happened(tmp_path_factory: pytest.TempPathFactory) -> list[events.AnyEvent]:
-    """The journal of a whole experiment."""
-    folder: Path = tmp_path_factory.mktemp("parity")
-    run_small(folder / "out", small_setup(folder / "model"))
+class Left(BaseException):
+    """Nothing is measured: that is no part of the loop."""
+
+
+class LeavesAtTheEnd(Told):
+    """Goes when all episodes are done."""
+
+    def happened(self, ledger: Ledger) -> None:
+        if ledger.finished:
+            raise Left
+
+
+SCHEDULES = {
+    "online": small_hparams(),
+    "batched": small_hparams(kind="batched", reward_trainings=3),
+    "offline": small_hparams(kind="offline", initial_labels=24, total_labels=24, reward_trainings=1),
+}
+
+
+@pytest.fixture(scope="module", params=SCHEDULES)
+def happened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[events.AnyEvent]:
+    """The journal of a whole experiment of each kind; some of its answers are ties, which train here."""
+    folder, hparams = tmp_path_factory.mktemp("parity"), SCHEDULES[request.param]
+    even = hparams.model_copy(update={"reward": hparams.reward.model_copy(update={"tie_labels": "even"})})
+    with pytest.raises(Left):
+        run_small(folder / "out", replace(small_setup(folder / "model", even), labeler=JUDGE), told=LeavesAtTheEnd())
     return journal_of(folder / "out")
 
 
@@ -189,8 +212,6 @@ def test_the_same_events_lead_to_the_same_actions(session: Session, happened: li
                 add_prompt(session, prompt, Split.TEST)
     seen: set[str] = set()
     for event in happened[1:]:
-        if isinstance(event, events.Measured):
-            break
         assert tables.state() == ledger.state()
         wanted = loop.next_actions(tables.state(), ledger.hparams)
         assert wanted == loop.next_actions(ledger.state(), ledger.hparams)
@@ -198,6 +219,7 @@ def test_the_same_events_lead_to_the_same_actions(session: Session, happened: li
         ledger.apply(event)
         seen.add(event.kind)
     assert {"sampled", "labeled", "rewarded", "trained", "promoted", "shown", "finished"} <= seen
+    assert {label.verdict for label in ledger.labels.values()} == {Verdict.BEST, Verdict.TIE}
 
 
 def add_prompt(session: Session, text: str, split: Split) -> None:

@@ -13,10 +13,14 @@ from sqlalchemy import select
 from app import transfers
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
+from app.hparams import TaskHParams
 from app.models import Job, JobState, Prompt
 from app.orders import Like, PromptOrder, RowFormat
 from app.texts import digest_of, split_of
+from tests.tiny import save_tiny_model
 from tests.workers.transfers.carried import errand_on, result_of
+from workers.nets.tokenizer import load_tokenizer
+from workers.queries import cutter
 from workers.transfers import prompts_in
 
 ARTICLE = "LONDON, England (CNN) -- The bridge number {n} opens in May.\n\n\n\nNobody ‘objected’."
@@ -28,9 +32,11 @@ def ask(factory: SessionFactory, source: object, **fields: Any) -> UUID:
         return transfers.import_prompts(session, order, account_id=None).id
 
 
-def bring(factory: SessionFactory, source: object, home: Path, **fields: Any) -> dict[str, Any]:
+def bring(
+    factory: SessionFactory, source: object, home: Path, cut: Callable[[str], str | None] | None = None, **fields: Any
+) -> dict[str, Any]:
     job_id = ask(factory, source, **fields)
-    prompts_in.import_prompts(errand_on(factory, job_id, home))
+    prompts_in.import_prompts(errand_on(factory, job_id, home), cut)
     return result_of(factory, job_id)
 
 
@@ -55,6 +61,18 @@ def test_equal_texts_come_once_and_splits_follow_the_text(session_factory: Sessi
     assert done["splits"] == {split: [p.split for p in found.values()].count(split) for split in done["splits"]}
     again = bring(session_factory, path, tmp_path)
     assert (again["added"], again["known"]) == (0, 711)
+
+
+def test_longer_texts_are_cut_and_those_without_an_edge_left_out(
+    session_factory: SessionFactory, tmp_path: Path
+) -> None:
+    """From behind the first `door` to the last `home` among eight tokens: as the task of a run says."""
+    task = TaskHParams(question="?", query_tokens=8, query_start=" door", query_end=" home")
+    cut = cutter(load_tokenizer(save_tiny_model(tmp_path / "tiny")), task)
+    longer = ["the door she was home in rain home and", "a door she was home in rain home", "the sun", "door it was"]
+    done = bring(session_factory, lines(tmp_path / "a.jsonl", longer), tmp_path, cut)
+    assert {text.strip() for text in stored(session_factory)} == {"she was home in rain home"}
+    assert (done["added"], done["uncut"], done["known"]) == (1, 2, 1)
 
 
 BAD = ['{"text": "one"}', '{"text": 5}', "{", '{"text": "a\\u0000b"}', '{"other": "x"}', '{"text": " "}', "17", '"two"']
