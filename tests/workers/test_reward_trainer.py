@@ -16,12 +16,11 @@ from workers.checkpoints import CheckpointStore
 from workers.nets.language_model import LanguageModel
 from workers.nets.reward_model import Read
 from workers.reward_features import FeatureCache, compute_features, pad
-from workers.reward_fitting import Fitter
-from workers.reward_labels import EncodedLabel, EncodedSample, RewardData, targets_of
+from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
 from workers.reward_members import Trunk
 from workers.reward_trainer import FittedReward, fit, restore
 from workers.reward_tuning import judge_samples, score_samples
-from workers.rlhf.labels import Choice, Difference, LabelKind, Rating, even, picked, preference
+from workers.rlhf.labels import Difference, LabelKind, Rating, even, picked, preference
 
 GOOD, VOCABULARY, WIDTH = 7, 40, 32
 MEAN = Readout(pooling=Pooling.MEAN, depth=0.5)
@@ -353,24 +352,6 @@ def test_an_ensemble_scores_on_the_same_scale_and_survives_the_store(
     assert torch.equal(again.disagreement, judged.disagreement)
     if head is FROZEN:
         assert sum(value.numel() for value in fitted.tensors.values()) == 3 * (3 * WIDTH + 3) + 2
-
-
-def test_of_several_seeds_the_lowest_held_out_loss_is_kept(trunk: Trunk, cache: FeatureCache) -> None:
-    """Two trainings alone, then together, judged by a label that the one says better and by one that the other does."""
-    made = data(40, 0)
-    fitter = Fitter(data=made, trunk=trunk, hparams=hparams(PAPER_HEAD), seed=0, cache=cache, bf16=False)
-
-    def losses(number: int, seeds: int, out: list[int]) -> Tensor:
-        member, scores = fitter.best_seed(PAPER_HEAD, torch.arange(8, 40), torch.tensor(out), number, seeds)
-        held = [made.train[row] for row in out]
-        said = score_samples(member.model, [sample for one in held for sample in one.samples]).view(-1, 4)
-        assert torch.equal(said.argsort(dim=1), scores.argsort(dim=1)), "the scores are of the model that is kept"
-        return Choice().losses(scores, targets_of(held))
-
-    alone = torch.stack([losses(number, 1, list(range(8))) for number in range(2)])
-    first_is_better = (alone[0] < alone[1]).tolist()
-    for row in (first_is_better.index(True), first_is_better.index(False)):
-        assert losses(0, 2, [row]).item() == pytest.approx(alone[:, row].min().item(), abs=1e-5)
 
 
 def test_more_seeds_never_keep_a_worse_one(trunk: Trunk, cache: FeatureCache) -> None:
