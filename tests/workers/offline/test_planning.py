@@ -53,3 +53,14 @@ def test_labels_train_as_the_hparams_say(uses: dict[str, str], targets: dict[int
     planner = Planner(ledger=told, prompts=PromptPool(by_split=dict.fromkeys(Split, TEXTS)))
     plan, numbers = planner.training()
     assert {number: one.target for number, one in zip(numbers, plan.train, strict=True)} == targets
+
+
+def test_ppo_and_normalisation_use_prompts_of_the_train_split_alone() -> None:
+    told = ledger()
+    told.apply(events.Rewarded(digest="r", labels=(0,), report={}))
+    planner = Planner(
+        ledger=told, prompts=PromptPool(by_split={split: (f"{split} 0", f"{split} 1") for split in Split})
+    )
+    assert planner.ppo(3).queries == ("train 0", "train 1")
+    assert planner.training()[0].normalization_prompts == ("train 0", "train 1")
+    assert [one.text for one in planner.showcase(None).prompts] == ["test 0", "test 1"]
