@@ -28,7 +28,20 @@ from app.models import AssignmentState, Comparison, ComparisonState, Label, Run,
 from app.progress import Progress, counts, seen
 from app.selection import is_free
 
-__all__ = ["Lease", "Progress", "Recorded", "Said", "counts", "flag", "lease", "record", "revise", "undo", "work"]
+__all__ = [
+    "Lease",
+    "Progress",
+    "Recorded",
+    "Said",
+    "counts",
+    "flag",
+    "lease",
+    "record",
+    "revise",
+    "undo",
+    "unflag",
+    "work",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +191,27 @@ def flag(session: Session, labeler_id: UUID, comparison_id: UUID, reason: str) -
         audit.record(session, labeler_id, "comparison.flagged", run_id=comparison.run_id, **detail)
         jobs.wake_run(session, comparison.run_id)
     session.flush()
+
+
+def unflag(session: Session, comparison_id: UUID, actor_id: UUID) -> UUID:
+    """Put a flagged comparison back: its answers count again, and those it still wants are asked for.
+
+    Returns: the run it is of.
+    Raises: NotFoundError if there is no such comparison, ConflictError if it is not flagged.
+    """
+    comparison = lock_comparison(session, comparison_id)
+    if comparison.state != ComparisonState.FLAGGED:
+        raise ConflictError("This comparison is not flagged.")
+    if comparison.wanted is not None and comparison.answers >= comparison.wanted:
+        comparison.state = ComparisonState.LABELED
+    else:
+        comparison.state, comparison.closed_at = ComparisonState.READY, None
+    comparison.trains = None
+    detail = {"comparison": str(comparison_id)}
+    audit.record(session, actor_id, "comparison.unflagged", run_id=comparison.run_id, **detail)
+    jobs.wake_run(session, comparison.run_id)
+    session.flush()
+    return comparison.run_id
 
 
 def _find(session: Session, labeler_id: UUID, comparison_id: UUID, key: str) -> hot.Found:

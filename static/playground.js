@@ -18,22 +18,28 @@ function show(side, name, lines) {
   place.replaceChildren(title, ...lines.map((text) => Object.assign(document.createElement("p"), { textContent: text })));
 }
 
+const newest = {}; // of each side, what was asked last: an earlier answer that comes late is not shown
+
 async function write(side, prompt) {
+  const mine = Symbol(side);
+  newest[side] = mine;
   const choice = document.getElementById(side);
   const name = choice.selectedOptions[0].textContent;
   show(side, name, ["is writing …"]);
   try {
     const body = JSON.stringify({ checkpoint: choice.value, prompt, count: COUNT });
     const { job } = await call("/api/v1/generate", { method: "POST", headers: { "Content-Type": "application/json" }, body });
-    for (;;) {
+    while (newest[side] === mine) {
       const found = await call(`/api/v1/jobs/${job}`);
+      if (newest[side] !== mine) break;
       if (found.state === "done") return show(side, name, found.result.samples.map((one) => one.text + (one.valid ? "" : " (cut off)")));
       if (found.state === "failed") throw new Error(found.error ?? "It could not be written.");
       await new Promise((resolve) => { setTimeout(resolve, EVERY_MS); });
     }
   } catch (error) {
-    return show(side, name, [error.message]);
+    if (newest[side] === mine) show(side, name, [error.message]);
   }
+  return undefined;
 }
 
 form?.addEventListener("submit", (event) => {

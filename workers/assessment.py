@@ -5,16 +5,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import structlog
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from app import runs
 from app.comparisons import CLOSING
-from app.models import Account, Agreement, Comparison, ComparisonSample, Label
+from app.models import Account, Agreement, Comparison, ComparisonSample, Exclusion, Label
 from app.usable import QUEUED, stands
 
 NEW_SHARE = 0.05
@@ -27,12 +28,20 @@ log = structlog.get_logger()
 
 
 def is_due(session: Session, run_id: UUID) -> bool:
-    """Whether enough labels of comparisons with several answers came since the last time."""
-    newest = select(Agreement.labels).where(Agreement.run_id == run_id).order_by(Agreement.created_at.desc()).limit(1)
-    before = session.scalar(newest)
+    """Whether enough labels of comparisons with several answers came since the last time, or other labelers count."""
+    newest = select(Agreement.labels, Agreement.created_at).where(Agreement.run_id == run_id)
+    before, since = session.execute(newest.order_by(Agreement.created_at.desc()).limit(1)).first() or (None, None)
     several = select(func.sum(Comparison.answers)).where(Comparison.run_id == run_id, Comparison.answers > 1)
     labels = session.scalar(several) or 0
-    return labels > 0 and (before is None or labels - before >= max(NEW_LABELS, NEW_SHARE * before))
+    if before is None or since is None or labels == 0:
+        return labels > 0
+    return labels - before >= max(NEW_LABELS, NEW_SHARE * before) or _others_count(session, run_id, since)
+
+
+def _others_count(session: Session, run_id: UUID, since: datetime) -> bool:
+    """Whether somebody was left out of the run or taken in again since then."""
+    changed = or_(Exclusion.created_at > since, Exclusion.lifted_at > since)
+    return session.scalar(select(Exclusion.id).where(Exclusion.run_id == run_id, changed).limit(1)) is not None
 
 
 def assess(transaction: Callable[[], AbstractContextManager[Session]], run_id: UUID) -> bool:

@@ -26,6 +26,7 @@ from app.reports.evidence import (
     update_figures,
 )
 from app.reports.labelers import LabelerQuality, labeler, labelers
+from app.reports.objections import Flagged, SkipReason
 from app.reports.origins import LabelOrigin, Origins, Taught, origins, taught
 from app.reports.over_optimization import Compared, over_optimization
 from app.reports.plant import (
@@ -39,7 +40,7 @@ from app.reports.plant import (
     unserved,
     workers,
 )
-from app.reports.run_quality import AgreementReport, RunQuality, agreement, names, run_quality
+from app.reports.run_quality import AgreementReport, RunQuality, agreement, names, pair_matrix, run_quality
 from app.reports.run_report import Pull, ReportedSample, RunReport, run_report
 from app.reports.series import POINTS, Point, Series, labels_over_time, last_steps, metric_names, metrics
 from app.reports.showcase import Showcase, ShowcasePrompt, ShowcaseText, showcase
@@ -76,6 +77,7 @@ __all__ = [
     "EventKind",
     "Example",
     "FailedJob",
+    "Flagged",
     "JobFigures",
     "JobInFlight",
     "LabelOrigin",
@@ -100,6 +102,7 @@ __all__ = [
     "Showcase",
     "ShowcasePrompt",
     "ShowcaseText",
+    "SkipReason",
     "Status",
     "SummaryTable",
     "Taught",
@@ -131,6 +134,7 @@ __all__ = [
     "open_blind",
     "origins",
     "over_optimization",
+    "pair_matrix",
     "plant",
     "policy_named",
     "run_quality",

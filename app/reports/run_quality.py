@@ -13,6 +13,7 @@ from app import quality
 from app.models import Account, Agreement, Comparison, Label, Purpose, Run, Sample
 from app.quality import Share
 from app.reports.labelers import LabelerQuality, labelers
+from app.reports.objections import Flagged, SkipReason, flagged, skip_reasons
 from app.usable import usable_labels
 
 
@@ -60,6 +61,10 @@ class RunQuality:
     """None until two people have answered the same comparison, and a minute passed."""
     validation: Share
     """Validation comparisons that a serving policy won against the reference; chance is 1/2."""
+    flagged: tuple[Flagged, ...]
+    """Comparisons that labelers took out of the queue, the last first."""
+    skips: tuple[SkipReason, ...]
+    """Why others were skipped."""
 
 
 def run_quality(session: Session, run_id: UUID) -> RunQuality:
@@ -70,6 +75,8 @@ def run_quality(session: Session, run_id: UUID) -> RunQuality:
         labelers=tuple(people),
         agreement=agreement(session, run_id),
         validation=_validation(session, run_id),
+        flagged=flagged(session, run_id),
+        skips=skip_reasons(session, run_id),
     )
 
 
@@ -92,6 +99,11 @@ def agreement(session: Session, run_id: UUID) -> AgreementReport | None:
         ),
         weights={UUID(labeler): weight for labeler, weight in report["weights"].items()},
     )
+
+
+def pair_matrix(found: AgreementReport) -> Mapping[tuple[UUID, UUID], Share]:
+    """How often each two labelers chose the same, either way round; those who share no comparison are left out."""
+    return {ids: pair.agreed for pair in found.pairs for ids in ((pair.one, pair.other), (pair.other, pair.one))}
 
 
 def names(session: Session, found: RunQuality) -> dict[UUID, str]:

@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app import exclusions, reports, runs
+from app import exclusions, labeling, reports, runs
 from app.models import JobState
 from app.web import pages
 from app.web.deps import ResearcherDep, SessionDep, require_researcher
@@ -21,8 +21,14 @@ api = APIRouter(prefix="/api/v1", tags=["quality"])
 def run_page(request: Request, run_id: UUID, session: SessionDep) -> HTMLResponse:
     """Everybody who labels, side by side."""
     found = reports.run_quality(session, run_id)
-    names = reports.names(session, found)
-    return pages.render(request, "quality.html", run=runs.get(session, run_id), found=found, names=names)
+    return pages.render(
+        request,
+        "quality.html",
+        run=runs.get(session, run_id),
+        found=found,
+        names=reports.names(session, found),
+        matrix=reports.pair_matrix(found.agreement) if found.agreement else {},
+    )
 
 
 @page.get("/runs/{run_id}/labelers/{labeler_id}")
@@ -67,9 +73,15 @@ def include_there(run_id: UUID, labeler_id: UUID, me: ResearcherDep, session: Se
     return pages.see_other(f"/runs/{run_id}/labelers/{labeler_id}")
 
 
+@page.post("/comparisons/{comparison_id}/unflag")
+def unflag_there(comparison_id: UUID, me: ResearcherDep, session: SessionDep) -> RedirectResponse:
+    """Put a flagged comparison back, and back to where it was listed."""
+    return pages.see_other(f"/runs/{labeling.unflag(session, comparison_id, me.id)}/quality#flagged")
+
+
 @api.get("/runs/{run_id}/quality")
 def run_quality(run_id: UUID, _: ResearcherDep, session: SessionDep) -> reports.RunQuality:
-    """Agreement, gold, repeats, biases, speed: of everybody and of each."""
+    """Agreement, gold, repeats, biases, speed, of everybody and of each; what was flagged, why others were skipped."""
     return reports.run_quality(session, run_id)
 
 
@@ -95,6 +107,12 @@ def exclude(run_id: UUID, labeler_id: UUID, body: Cord, me: ResearcherDep, sessi
 def include(run_id: UUID, labeler_id: UUID, me: ResearcherDep, session: SessionDep) -> None:
     """Their answers count again."""
     exclusions.include(session, run_id, labeler_id, me.id)
+
+
+@api.delete("/comparisons/{comparison_id}/flag", status_code=204)
+def unflag(comparison_id: UUID, me: ResearcherDep, session: SessionDep) -> None:
+    """Put a flagged comparison back: its answers count again, and those it still wants are asked for."""
+    labeling.unflag(session, comparison_id, me.id)
 
 
 router.include_router(page)

@@ -34,6 +34,7 @@ export function last(items, chosen) {
     chosen(item);
   })));
   dialog.showModal();
+  dialog.querySelector("#last-list button")?.focus();
 }
 
 const SAID = { tie: "Tie", none: "None good", skip: "Skipped" };

@@ -1,7 +1,8 @@
 // Answers wait here until the server has them, in the order given, one at a time.
 //
-// Each entry is kept in localStorage under a name of its own, so a reload, a crash or a second tab loses nothing. An
-// entry may be sent twice: its key makes that harmless.
+// Each entry is kept in localStorage under a name of its own, so a reload, a crash or a second tab loses nothing; what a
+// tab leaves behind when it is closed goes over to another that is open. An entry may be sent twice: its key makes that
+// harmless.
 
 import { Unreachable, call } from "./api.js";
 
@@ -10,6 +11,7 @@ const LONGEST_PAUSE_MS = 15_000;
 
 export class Outbox {
   #prefix;
+  #left;
   #entries = new Map(); // name -> entry, in the order given
   #busy = false;
   #failures = 0;
@@ -19,11 +21,14 @@ export class Outbox {
   // events: state(name, waiting, detail), settled(entry, answer), refused(entry, detail)
   constructor(account, events) {
     this.#prefix = `prefloop.outbox.${account}.`;
+    this.#left = `prefloop.left.${account}`;
     this.events = events;
     this.#load();
     addEventListener("online", () => this.#wake());
-    addEventListener("storage", (event) => {
-      if (event.newValue === null && event.key !== null) this.#entries.delete(event.key); // another tab saved it
+    addEventListener("pagehide", () => this.#leave());
+    addEventListener("storage", ({ key, newValue }) => {
+      if (key === this.#left) this.#takeOver();
+      else if (newValue === null && key !== null) this.#entries.delete(key); // another tab saved it
     });
   }
 
@@ -89,6 +94,22 @@ export class Outbox {
     }
   }
 
+  // This page ends. From now on another tab may send what waits here, so none of it can be cancelled any more.
+  #leave() {
+    if (this.size === 0) return;
+    for (const [name, entry] of this.#entries) this.#keep(name, { ...entry, attempted: true });
+    try {
+      localStorage.setItem(this.#left, `${Date.now()} ${Math.random()}`); // the other tabs hear of it
+    } catch {
+      // The store is full or forbidden.
+    }
+  }
+
+  #takeOver() {
+    this.#load();
+    this.#send();
+  }
+
   // An undo or change given while its answer was still on the way learns the label's id here.
   #nameLabel(key, label) {
     for (const [name, entry] of this.#entries) {
@@ -106,7 +127,9 @@ export class Outbox {
 
   #load() {
     const names = Object.keys(localStorage).filter((name) => name.startsWith(this.#prefix));
-    for (const name of names.sort()) this.#entries.set(name, JSON.parse(localStorage.getItem(name)));
+    for (const name of names.sort()) {
+      if (!this.#entries.has(name)) this.#entries.set(name, JSON.parse(localStorage.getItem(name)));
+    }
   }
 
   #keep(name, entry) {

@@ -13,6 +13,7 @@ export class Queue {
   #asking = null;
   #timer = 0;
   #renewed = 0;
+  #doubtful = false; // others may hold by now what this browser was lent
   #active = Date.now();
 
   // pending(): comparisons whose answers the server does not have yet
@@ -68,6 +69,7 @@ export class Queue {
   }
 
   #take(leases) {
+    if (this.#doubtful) this.#keepOnly(leases);
     const waiting = this.pending(); // again: answers may have been given meanwhile
     const known = new Set(this.#items.map((item) => item.comparison));
     const isNew = ({ comparison }) => !known.has(comparison) && !waiting.has(comparison) && !this.#answered.has(comparison);
@@ -75,6 +77,16 @@ export class Queue {
     if (fresh.length === 0) return;
     this.#items.push(...fresh);
     this.events.changed();
+  }
+
+  // What is still lent stays as it is: somebody may have begun to write about it.
+  #keepOnly(leases) {
+    this.#doubtful = false;
+    const lent = new Set(leases.map(({ comparison }) => comparison));
+    const kept = this.#items.filter(({ comparison }) => lent.has(comparison));
+    const changed = kept.length < this.#items.length;
+    this.#items = kept;
+    if (changed) this.events.changed();
   }
 
   #schedule() {
@@ -91,10 +103,7 @@ export class Queue {
   #onVisible() {
     if (document.hidden) return;
     this.#active = Date.now();
-    if (Date.now() - this.#renewed > 2 * RENEW_MS) {
-      this.#items = []; // others may hold them by now: ask what is still ours
-      this.events.changed();
-    }
+    if (Date.now() - this.#renewed > 2 * RENEW_MS) this.#doubtful = true;
     this.fill();
   }
 }

@@ -48,6 +48,7 @@ export function showEarlier(lease, earlier) {
 }
 
 export function showEmpty(reason) {
+  byId("changing").hidden = true;
   byId("cards").classList.add("waiting");
   byId("cards").inert = true;
   byId("prompt").textContent = "";

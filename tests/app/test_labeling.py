@@ -12,7 +12,6 @@ from app.labeling import Lease, Recorded, Said
 from app.models import (
     Account,
     Assignment,
-    Audit,
     Comparison,
     ComparisonState,
     Guideline,
@@ -372,28 +371,3 @@ class TestRevise:
             labeling.revise(session, ada.id, label.label_id, tie, key="k2")
         with pytest.raises(ConflictError):
             labeling.revise(session, ada.id, label.label_id, Said(verdict=Verdict.BEST, choice=uuid4()), key="k3")
-
-
-class TestFlag:
-    def test_takes_it_out_of_the_queue_and_is_remembered_once(
-        self, session: Session, run: Run, ada: Account, bob: Account
-    ) -> None:
-        make_comparison(session, run)
-        got = lease(session, ada, run)[0]
-        labeling.flag(session, ada.id, got.comparison_id, "names a real person")
-        labeling.flag(session, ada.id, got.comparison_id, "names a real person")
-        assert state(session, got.comparison_id) == ComparisonState.FLAGGED
-        assert lease(session, ada, run) == lease(session, bob, run) == []
-        detail = session.scalars(select(Audit.detail)).one()
-        assert detail == {"comparison": str(got.comparison_id), "reason": "names a real person"}
-
-    def test_refusals(self, session: Session, run: Run, ada: Account, bob: Account) -> None:
-        make_comparison(session, run)
-        got = lease(session, ada, run)[0]
-        with pytest.raises(InvalidError):
-            labeling.flag(session, ada.id, got.comparison_id, " ")
-        with pytest.raises(ConflictError, match="somebody else"):
-            labeling.flag(session, bob.id, got.comparison_id, "bad")
-        best(session, ada, got)
-        with pytest.raises(ConflictError, match="undo the answer"):
-            labeling.flag(session, ada.id, got.comparison_id, "bad")

@@ -12,7 +12,7 @@ from app.db import session_scope
 from app.models import Acknowledgement, Label, PracticeItem, Question, Role, Run, Sample, Verdict
 from tests.browser.conftest import Site
 from tests.browser.test_label_quality import BETWEEN_PRESSES_MS, make, open_desk, press, saved
-from tests.factories import make_account
+from tests.factories import make_account, make_comparison, make_run
 
 __all__ = ["make", "open_desk"]  # fixtures
 pytestmark = pytest.mark.browser
@@ -63,6 +63,24 @@ class TestChange:
         assert samples(page) == waiting
         saved(page)
         assert len(labels(database)) == 1
+
+    def test_a_change_with_nothing_behind_it_ends_as_it_began(self, site: Site, page: Page) -> None:
+        with session_scope(site.factory) as session:
+            run = make_run(session)
+            make_comparison(session, run)
+        site.sign_in(page, site.account())
+        page.goto(f"{site.url}/runs/{run.id}/label")
+        expect(page.locator(".sample").first).not_to_be_empty()
+        page.wait_for_timeout(BETWEEN_PRESSES_MS)
+        press(page, "1")
+        expect(page.locator("#empty")).to_be_visible()
+        press(page, "l")
+        press(page, "Enter")
+        expect(page.locator("#changing")).to_be_visible()
+        press(page, "2")
+        expect(page.locator("#empty")).to_be_visible()
+        expect(page.locator("#changing")).to_be_hidden()
+        expect(page.locator("#notice")).to_have_text("Changed.")
 
     def test_without_a_connection_changes_wait_in_order(
         self, make: Make, open_desk: OpenDesk, database: Session
@@ -143,9 +161,11 @@ def test_questions_are_stored_with_the_label(make: Make, open_desk: OpenDesk, da
     page = open_desk(make(questions=(Question.NAIVE, Question.WRONG, Question.BETTER, Question.OVERALL)))
     expect(page.locator("#prompt")).to_be_hidden()
     expect(page.locator("#naive textarea")).to_be_focused()
+    expect(page.locator(".lead").first).to_be_hidden()  # the prompt's last words
     page.keyboard.type("Snow falls.")
     page.keyboard.press("Enter")
     expect(page.locator("#prompt")).to_be_visible()
+    expect(page.locator(".lead").first).to_be_visible()
     page.wait_for_timeout(BETWEEN_PRESSES_MS)
     press(page, "2")
     page.get_by_role("radio", name="6").check()

@@ -5,19 +5,39 @@ from uuid import UUID
 
 import pytest
 from playwright.sync_api import Page, Route, expect
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db import session_scope
-from app.models import Andon, Assignment, Audit, Comparison, ComparisonState, Label, Phase, Run, Sample, Verdict
+from app.models import (
+    Andon,
+    Assignment,
+    AssignmentState,
+    Audit,
+    Comparison,
+    ComparisonState,
+    Label,
+    Phase,
+    Run,
+    Sample,
+    Verdict,
+)
 from app.usable import count_training
 from tests.browser.conftest import Site
 from tests.factories import make_comparison, make_run
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.browser
 
 BETWEEN_PRESSES_MS = 300
 """More than what the page takes for a double press."""
+
+AWAY = """() => {
+  const now = Date.now();
+  Date.now = () => now + 300_000;
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+"""Five minutes pass, and somebody comes back to the page."""
 
 CONTRASTS = """() => {
   const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
@@ -267,6 +287,20 @@ def test_says_why_there_is_nothing_and_goes_on_by_itself(site: Site, page: Page)
     assert sorted(samples(page)) == ["a", "b", "c", "d"]
 
 
+def test_on_a_phone_the_reason_stands_in_view(site: Site, page: Page) -> None:
+    with session_scope(site.factory) as session:
+        make_run(session, phase=Phase.PAUSED, note="lunch")
+    page.set_viewport_size({"width": 375, "height": 812})
+    site.sign_in(page, site.account())
+    page.goto(f"{site.url}/label")
+    expect(page.locator("#empty-reason")).to_contain_text("paused: lunch")
+    foot = page.locator(".foot").bounding_box()
+    told = page.locator("#empty-reason").bounding_box()
+    assert foot is not None
+    assert told is not None
+    assert told["y"] + told["height"] <= foot["y"]
+
+
 def test_without_a_run(site: Site, page: Page) -> None:
     site.sign_in(page, site.account())
     page.goto(f"{site.url}/label")
@@ -297,6 +331,44 @@ def test_another_tab_moves_on_too(desk: Page) -> None:
     press(desk, "1")
     assert samples(other) == samples(desk)
     other.close()
+
+
+def test_what_a_closed_tab_leaves_behind_is_sent_by_another(desk: Page, database: Session) -> None:
+    other = desk.context.new_page()
+    other.goto(desk.url)
+    ready(other)
+    other.route("**/labels", lambda route: route.abort())
+    picked = []
+    for key in "24":
+        picked.append(samples(other)[int(key) - 1])
+        press(other, key)
+    retrying(other, 2)
+    assert labels(database) == []
+    other.close(run_before_unload=True)
+    wait_until("the answers of the closed tab", lambda: len(labels(database)) == 2)
+    assert chosen_texts(database) == picked
+    saved(desk)
+
+
+def test_whoever_comes_back_after_a_while_finds_what_was_on_the_screen(desk: Page, database: Session) -> None:
+    """Words that somebody was reading stay where they are; what went to others meanwhile does not come."""
+    before = samples(desk)
+    held = database.scalars(select(Assignment).order_by(Assignment.created_at)).all()
+    desk.evaluate("window.read = document.querySelector('.sample').firstChild")
+    lost = held[1]
+    taken = update(Assignment).where(Assignment.id == lost.id).values(state=AssignmentState.EXPIRED)
+    database.execute(taken)
+    database.execute(
+        update(Comparison).where(Comparison.id == lost.comparison_id).values(state=ComparisonState.LABELED)
+    )
+    with desk.expect_response("**/leases"):
+        desk.evaluate(AWAY)
+    desk.wait_for_timeout(BETWEEN_PRESSES_MS)
+    assert samples(desk) == before
+    assert desk.evaluate("window.read.isConnected")
+    press(desk, "1")
+    texts = dict(database.execute(select(Sample.id, Sample.text)).all())
+    assert samples(desk) == [texts[sample_id] for sample_id in held[2].shown]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

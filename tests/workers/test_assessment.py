@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import reports
+from app import exclusions, reports
 from app.db import SessionFactory, session_scope
 from app.models import Agreement, Assignment, AssignmentState, ComparisonSample, Label, Verdict
 from tests.factories import make_account, make_comparison, make_run
@@ -62,6 +62,21 @@ def test_worked_out_once_enough_is_new(session_factory: SessionFactory) -> None:
         assert found is not None
         assert found.percent is not None
         assert (found.comparisons, found.percent.value) == (4, 1.0)
+
+
+def test_worked_out_anew_when_others_count(session: Session) -> None:
+    run, ada = make_run(session), make_account(session)
+    make_comparison(session, run, wanted=2, answers=2)
+    for change in (
+        lambda: None,
+        lambda: exclusions.exclude(session, run.id, ada.id, None, "too fast"),
+        lambda: exclusions.include(session, run.id, ada.id, None),
+    ):
+        change()
+        assert is_due(session, run.id)
+        session.add(Agreement(run_id=run.id, labels=2, report={}))
+        session.flush()
+        assert not is_due(session, run.id)
 
 
 def _answered(session: Session, comparison_id: Any, person_id: Any, shown: list[Any]) -> None:

@@ -316,6 +316,19 @@ def test_pairs_are_learned_by_how_sure_people_were(trunk: Trunk, cache: FeatureC
     assert unsure["accuracy"]["value"] < 0.5 < sure["accuracy"]["low"]
 
 
+def test_a_label_without_weight_teaches_a_frozen_head_nothing(trunk: Trunk, cache: FeatureCache) -> None:
+    first, *others = comparisons(40, seed=1)
+    flipped = replace(first, target=first.target[1:] + first.target[:1])
+
+    def learned(label: EncodedLabel) -> Tensor:
+        made = RewardData(train=[label, *others], valid=(), normalization=samples(50, seed=3))
+        tensors = fit(made, trunk, hparams=hparams(FROZEN), seed=0, cache=cache).tensors
+        return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+
+    assert torch.equal(learned(replace(first, weight=0.0)), learned(replace(flipped, weight=0.0)))
+    assert not torch.allclose(learned(replace(first, weight=2.0)), learned(replace(flipped, weight=2.0)))
+
+
 def test_ties_pull_scores_together(trunk: Trunk, cache: FeatureCache) -> None:
     picks = comparisons(120, seed=1)
     tied = [replace(one, prompt=f"tied {one.prompt}", target=even(4)) for one in picks]

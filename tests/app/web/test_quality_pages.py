@@ -6,7 +6,8 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.models import CheckpointKind, Job, JobState, LabelSet, LabelSetItem, Role
+from app import labeling
+from app.models import Agreement, CheckpointKind, Job, JobState, LabelSet, LabelSetItem, Role
 from app.usable import count_training
 from tests.app.test_labeling import best, lease
 from tests.app.web.conftest import SignIn
@@ -38,6 +39,47 @@ def test_a_researcher_sees_everybody_and_leaves_somebody_out(
     assert count_training(session, run.id) == 1
     found = client.get(f"/api/v1/runs/{run.id}/quality").json()
     assert (found["everybody"]["answers"], found["agreement"], found["labelers"][0]["excluded"]) == (1, None, None)
+
+
+def test_what_was_flagged_is_looked_at_and_put_back(client: TestClient, session: Session, sign_in: SignIn) -> None:
+    run, ada = make_run(session), make_account(session, "Ada Lovelace")
+    made = [make_comparison(session, run, texts=("a", "b", "<c>", "d")) for _ in range(2)]
+    for one in lease(session, ada, run, 2):
+        labeling.flag(session, ada.id, one.comparison_id, "harmful: <b>")
+    sign_in(client, Role.RESEARCHER, name="Eve")
+    url = f"/runs/{run.id}/quality"
+    flagged = BeautifulSoup(client.get(url).text, "html.parser").select("#flagged article")
+    assert len(flagged) == 2
+    assert "harmful: <b>" in flagged[0].get_text()
+    assert [text.get_text() for text in flagged[0].select("li")] == ["a", "b", "<c>", "d"]
+    form = flagged[0].select_one("form")
+    assert form is not None
+    assert client.post(str(form["action"])).headers["location"] == f"{url}#flagged"
+    (left,) = client.get(f"/api/v1{url}").json()["flagged"]
+    assert left["comparison"] == str(made[0].id)
+    assert client.delete(f"/api/v1/comparisons/{made[0].id}/flag").status_code == 204
+    assert client.delete(f"/api/v1/comparisons/{made[0].id}/flag").status_code == 409
+    assert client.get(f"/api/v1{url}").json()["flagged"] == []
+
+
+def test_who_agrees_with_whom_is_a_matrix(client: TestClient, session: Session, sign_in: SignIn) -> None:
+    run = make_run(session)
+    people = [make_account(session, name) for name in ("Chen", "ada", "Bob")]
+    for person in people:
+        make_comparison(session, run)
+        best(session, person, lease(session, person, run)[0])
+    chen, ada, bob = (str(person.id) for person in people)
+    pairs = [{"one": chen, "other": ada, "n": 4, "hits": 3}, {"one": bob, "other": chen, "n": 2, "hits": 0}]
+    figures = {"alpha": None, "percent": {"value": 0.5, "low": 0.1, "high": 0.9}, "weights": {chen: 0.5}}
+    session.add(Agreement(run_id=run.id, labels=6, report={"comparisons": 3, "labels": 6, "pairs": pairs} | figures))
+    sign_in(client, Role.RESEARCHER, name="Eve")
+    page = BeautifulSoup(client.get(f"/runs/{run.id}/quality").text, "html.parser")
+    rows = [[cell.get_text(" ", strip=True) for cell in row.select("th, td")] for row in page.select(".q-matrix tr")]
+    assert rows[0] == ["", "ada", "Bob", "Chen"]
+    assert [row[0] for row in rows[1:]] == ["ada", "Bob", "Chen"]
+    told = [[cell.split(" %")[0] for cell in row[1:]] for row in rows[1:]]
+    assert told == [["·", "–", "75"], ["–", "·", "0"], ["75", "0", "·"]]
+    assert "50 % 10–90" in page.select(".q-tiles dd")[1].get_text()
 
 
 @pytest.mark.parametrize("path", ["/runs/{run}/quality", "/runs/{run}/labelers/{me}"])
