@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
 from app.errors import ConflictError, InvalidError
-from app.hparams import RewardHead, SupervisedHParams, TaskHParams, preset
+from app.hparams import RewardHead, SupervisedHParams, TaskHParams, planned, preset
 from app.kinds import Split
 from app.rules import Score
 from app.texts import digest_of, split_of
@@ -25,6 +25,7 @@ from workers.finetune import LOCK, REPORT, WORK, Asked, finetune
 from workers.models import ensure_base_model, weights_digest
 from workers.plans import LabeledComparison, PolicyFiles, RewardPlan
 from workers.references import Reference
+from workers.steps import Steps
 from workers.supervised import Moment
 from workers.supervised_data import Row
 from workers.workshop import Workshop
@@ -105,6 +106,17 @@ def test_the_folder_is_a_base_model_of_runs(tmp_path: Path, model: Path) -> None
     assert json.loads((tmp_path / "out" / REPORT).read_text()) == report
     assert not (tmp_path / "out" / WORK).exists()
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".safetensors"}
+    assert begins_ppo(tmp_path / "out")
+
+
+def begins_ppo(folder: Path) -> bool:
+    """Whether a run may start there: the task fits, and an update finds the policy where its reference is."""
+    assert Workshop(folder.parent / "home").prepare(str(folder), ENDLESS) == weights_digest(folder)
+    guards = {"entropy_floor": 0.0, "sign_check": None}  # it says hardly anything but what it learned
+    ppo = {"batch": 8, "micro_batch": 8, "episodes": 8, "guards": guards}
+    steps = Steps(Reference.load(folder), planned("sentiment-small", {"ppo": ppo, "task": {"terminator": None}}))
+    stats = steps.update(steps.sample(PROMPTS[:8]), [float(n) for n in range(8)])
+    return abs(stats["objective/kl"]) < 1e-3 and stats["ppo/policy/approxkl"] > 0
 
 
 class KilledError(Exception):
@@ -179,6 +191,7 @@ class TestBestOf:
         assert report["kl_bound"] == pytest.approx(1.835, abs=1e-3)  # ln 16 - 15/16
         base, tuned = self.mean(model, tmp_path / "of_base"), self.mean(tmp_path / "out", tmp_path / "of_tuned")
         assert tuned > 1.5 * base
+        assert begins_ppo(tmp_path / "out")
 
     @staticmethod
     def mean(folder: Path, samples: Path, rounds: int = 5) -> float:
@@ -191,7 +204,9 @@ class TestBestOf:
 
     def test_nothing_of_the_test_split_is_learned(self) -> None:
         kept = prompts_to_learn([*PROMPTS, PROMPTS[0].upper()])
-        assert 0.6 * len(PROMPTS) < len(kept) < len(PROMPTS)
+        assert {split_of(digest_of(prompt)) for prompt in PROMPTS} == set(Split)
+        assert {split_of(digest_of(prompt)) for prompt in kept} == {Split.TRAIN, Split.VALID}
+        assert len(kept) == sum(split_of(digest_of(prompt)) is not Split.TEST for prompt in PROMPTS)
         assert len({prompt.lower() for prompt in kept}) == len(kept)
 
 
