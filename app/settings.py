@@ -70,6 +70,12 @@ class Settings(BaseSettings):
     """Days that uploads, and the files of exports, stay after they were used last."""
     trainer_threads: Annotated[int, Field(ge=0)] = 0
     """Threads for matrix work in a trainer process; 0 takes all cores."""
+    trainer_processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that a trainer starts to train one model together, a GPU for each; 1: it trains by itself. Where they
+    cannot share the episodes of a minibatch evenly, fewer do."""
+    trainer_sharding: Literal["auto", "always", "never"] = "auto"
+    """Whether these processes split policy, value network, gradients and optimizer among them (FSDP2): `auto` where a
+    GPU has no room for a copy of each."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least that is logged."""
     log_format: Literal["text", "json"] = "text"

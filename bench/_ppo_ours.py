@@ -20,6 +20,7 @@ from workers.nets.policy import Policy
 from workers.nets.reward_model import RewardModel
 from workers.nets.value_head import ValueNetwork
 from workers.ppo_trainer import PPOTrainer, Progress
+from workers.ranks import ALONE, Ranks
 from workers.rlhf.types import QueryBatch
 
 TOKENS = 50_000
@@ -47,7 +48,7 @@ class Stopwatch:
         return seconds
 
 
-def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu") -> PPOTrainer:
+def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu", ranks: Ranks = ALONE) -> PPOTrainer:
     """A policy and a reference of the same random weights."""
     shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
     torch.manual_seed(0)
@@ -75,6 +76,7 @@ def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu"
         bf16=bf16,
         value_network=ValueNetwork(LanguageModel(shape.model().to(device))) if options.separate else None,
         share_trunk=not options.plain_trunk,
+        ranks=ranks,
     )
 
 

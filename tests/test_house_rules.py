@@ -48,6 +48,7 @@ WORKER_FLOORS = {
         "finetune_command",
         "data_commands",
         "summaries",
+        "team_member",
         "cli",
     },
     3: {
@@ -67,6 +68,7 @@ WORKER_FLOORS = {
         "attempts",
         "assessment",
         "transfers",
+        "team",
     },
     1: {"nets"},
     0: {"rlhf"},

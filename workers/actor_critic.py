@@ -5,13 +5,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workers.nets.generation import Generated
 from workers.nets.policy import Policy, PolicyOutput
 from workers.nets.precision import autocast
 from workers.nets.value_head import ValueNetwork
 from workers.rlhf.types import QueryBatch, TrunkStates
+from workers.sharding import gathered, is_sharded
 
 VALUE_PREFIX = "value_network."
 
@@ -51,11 +52,28 @@ class ActorCritic:
         with self.autocast():
             return replace(out, values=self.value_network(queries, query_mask, responses))
 
+    @property
+    def sharded(self) -> bool:
+        """Whether several processes hold one copy."""
+        return is_sharded(self.policy)
+
+    def modules(self) -> list[nn.Module]:
+        """Whatever holds weights."""
+        return [self.policy] if self.value_network is None else [self.policy, self.value_network]
+
     def write(
-        self, queries: QueryBatch, *, response_tokens: int, generator: torch.Generator
+        self,
+        queries: QueryBatch,
+        *,
+        response_tokens: int,
+        generator: torch.Generator,
+        within: tuple[int, int] | None = None,
     ) -> tuple[Generated, Tensor]:
-        """A response to each query, and (b, r) values; those of a network of its own from one pass afterwards."""
-        with self.autocast():
+        """A response to each query, and (b, r) values; those of a network of its own from one pass afterwards.
+
+        Arguments as in `generation.generate`.
+        """
+        with self.autocast(), gathered(self.policy):
             written = self.policy.generate(
                 queries.ids,
                 queries.mask,
@@ -63,6 +81,7 @@ class ActorCritic:
                 temperature=self.temperature,
                 generator=generator,
                 keep_layer=self.shared_layers or None,
+                within=within,
             )
         if self.value_network is None and written.values is not None:
             return written, written.values

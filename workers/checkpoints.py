@@ -36,6 +36,7 @@ from torch.optim import Optimizer
 
 from app.checkpoint_files import MANIFEST, SUFFIX, digest_of, files_of
 from workers.safetensors_writer import encoded_size, write_safetensors
+from workers.sharding import split_as
 
 RESERVE_BYTES = 512 * 2**20
 """Left free on the disk, so that a database on it goes on taking labels."""
@@ -286,7 +287,8 @@ def unpack_optimizer(optimizer: Optimizer, params: Mapping[str, Tensor], packed:
         elif name in params:
             # Adam counts on the CPU whatever the parameter's device.
             device = value.device if value.dim() == 0 else params[name].device
-            optimizer.state[params[name]][part] = value.to(device, copy=True)
+            like = params[name] if value.dim() else value
+            optimizer.state[params[name]][part] = split_as(like, value).to(device, copy=True)
         else:
             raise ValueError(f"the saved optimizer state has {key!r}, which this model lacks: another model's state?")
 

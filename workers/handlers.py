@@ -10,7 +10,7 @@ import structlog
 
 from app.kinds import JobKind
 from app.orders import LabelOrder, PromptOrder
-from workers import fencing, ppo_job
+from workers import fencing
 from workers.data import contests as contest_data
 from workers.data import policy as policy_data
 from workers.data import probes as probe_data
@@ -130,7 +130,7 @@ def train_reward(work: Work) -> None:
     """Fit a reward model to all usable labels, from the reference."""
     with work.transaction() as session:
         plan = reward_data.reward_plan(session, work.claim)
-    digest, report = work.workshop.fit_reward(plan)
+    digest, report = work.trainers.fit_reward(plan)
     with work.transaction() as session:
         reward_data.record_reward_model(session, work.claim, plan, digest, report)
 
@@ -166,7 +166,7 @@ def train_policy(work: Work) -> None:
             return policy_data.may_go_on(session, work.claim)
 
     try:
-        result = ppo_job.run(work.workshop, plan, may_go_on=may_go_on)
+        result = work.trainers.train_policy(plan, may_go_on=may_go_on)
     except LostStateError as error:
         _go_back(work, plan, error)
         return
@@ -260,7 +260,7 @@ def _go_back(work: Work, plan: PPOPlan, lost: LostStateError) -> None:
 
 def _stop_line(work: Work, error: GuardError) -> None:
     """Pull the cord, for the same update would end the same way; the last saved state stays."""
-    work.workshop.forget()  # its weights are half trained
+    work.trainers.forget()  # its weights are half trained
     log.error("guard_broken", run=str(work.claim.run_id), reason=str(error))
     with work.transaction() as session:
         policy_data.record_guard(session, work.claim, str(error))

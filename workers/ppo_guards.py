@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from app.hparams import GuardHParams
 from workers.actor_critic import ActorCritic
 from workers.ppo_objective import Objective
+from workers.ranks import ALONE, Ranks
 from workers.rlhf.advantages import masked_mean
 from workers.rlhf.guards import (
     Deviation,
@@ -27,8 +28,9 @@ log = structlog.get_logger()
 class Guards:
     """Watches one trainer."""
 
-    def __init__(self, hparams: GuardHParams, reference: nn.Module) -> None:
+    def __init__(self, hparams: GuardHParams, reference: nn.Module, ranks: Ranks = ALONE) -> None:
         self.hparams = hparams
+        self._ranks = ranks
         self.probe: Probe | None = None
         """Chosen from the first rollout whose scores differ; a training state keeps it."""
         self._reference = reference
@@ -59,7 +61,7 @@ class Guards:
         self.probe = self.probe or choose_probe(rollout)
         if self.probe is None or every is None or (last is not None and update - last < every):
             return
-        signs = measure_signs(models, objective, self.probe)
+        signs = measure_signs(models, objective, self.probe, self._ranks)
         log.info("signs_checked", update=update, score=round(signs.score, 3), kl=round(signs.kl, 3))
         require_signs(signs)
         self._signs_checked_at = update

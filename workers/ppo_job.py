@@ -31,14 +31,18 @@ def run(
 ) -> PPOResult | None:
     """Updates until time, labels, a policy due or `may_go_on` says stop; None if it allowed none.
 
-    What the result names is on the disk.
+    What the result names is on the disk. Of several processes that train together the first decides when to stop.
     """
     trainer = workshop.trainer(plan)
     stats: list[dict[str, float]] = []
     started = time.monotonic()
-    while len(stats) < plan.updates and time.monotonic() - started < seconds:
-        if (stats and publish_due(plan, trainer.progress.update)) or not may_go_on():
-            break
+
+    def goes_on() -> bool:
+        if time.monotonic() - started >= seconds or (stats and publish_due(plan, trainer.progress.update)):
+            return False
+        return may_go_on()
+
+    while len(stats) < plan.updates and workshop.ranks.agreed(goes_on):
         stats.append(_update(workshop, plan, trainer))
         if told is not None:
             told(trainer.progress.update, stats[-1])

@@ -9,14 +9,17 @@ from torch import Tensor
 
 from app.hparams import PPOHParams
 from workers.actor_critic import ActorCritic
+from workers.gradients import Gradients
 from workers.ppo_guards import Guards
 from workers.ppo_objective import Objective
 from workers.ppo_optimizer import make_optimizer, set_rate
 from workers.ppo_stats import mean_of
+from workers.ranks import ALONE, Ranks
 from workers.rlhf.advantages import Advantages, masked_mean
 from workers.rlhf.kl import kl_per_episode, kl_per_token
 from workers.rlhf.schedule import SEED_STRIDE
 from workers.rlhf.types import Rollout
+from workers.sharding import whole
 
 
 class Learned(NamedTuple):
@@ -31,23 +34,30 @@ class Pass(NamedTuple):
     """One minibatch's forward and backward passes; the gradient lies in the parameters."""
 
     stats: dict[str, float]
-    ratio_errors: Tensor
-    """(n,) float; |ratio - 1| of the tokens that count."""
-    kl: Tensor
-    """(b,) float, nats per response; of the policy as it is now, recomputed, to the reference."""
+    logprobs: Tensor
+    """(b / processes, r) float, nats; of the rows of this process."""
 
 
 class Learner:
     """Optimizer and objective over the models."""
 
     def __init__(
-        self, models: ActorCritic, objective: Objective, guards: Guards, *, ppo: PPOHParams, seed: int
+        self,
+        models: ActorCritic,
+        objective: Objective,
+        guards: Guards,
+        *,
+        ppo: PPOHParams,
+        seed: int,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.models = models
         self.objective = objective
         self.guards = guards
         self.ppo = ppo
         self.seed = seed
+        self.ranks = ranks
+        self.gradients = Gradients(models.modules(), models.forward, ranks)
         self.optimizer = make_optimizer(list(models.trained().values()), ppo)
 
     def learn(self, rollout: Rollout, *, update: int, kl_coef: float) -> Learned:
@@ -59,9 +69,10 @@ class Learner:
         minibatches = self._minibatches(rollout.batch_size, update)
         rows = next(minibatches)
         first = self._gradient(rollout.select(rows), kl_coef)
+        errors, kl = self._beside(rollout.select(rows), first)
         if update == 0:
-            self.guards.check_start(first.kl, bf16=self.models.bf16)
-        agrees = self.guards.agrees(first.ratio_errors, bf16=self.models.bf16)
+            self.guards.check_start(kl, bf16=self.models.bf16)
+        agrees = self.guards.agrees(errors, bf16=self.models.bf16)
         if not agrees:
             rollout = self._recomputed(rollout)
             first = self._gradient(rollout.select(rows), kl_coef)
@@ -80,31 +91,49 @@ class Learner:
             yield from order.chunk(self.ppo.minibatches)
 
     def _recomputed(self, rollout: Rollout) -> Rollout:
-        logprobs, values = self.models.recompute(rollout.queries, rollout.query_mask, rollout.responses, rollout.trunk)
-        return replace(rollout, logprobs=logprobs, values=values)
+        rows = self.ranks.rows(rollout.batch_size)
+        trunk = None if rollout.trunk is None else rollout.trunk[rows]
+        logprobs, values = self.models.recompute(
+            rollout.queries[rows], rollout.query_mask[rows], rollout.responses[rows], trunk
+        )
+        return replace(rollout, logprobs=self.ranks.whole(logprobs), values=self.ranks.whole(values))
+
+    def _beside(self, batch: Rollout, one: Pass) -> tuple[Tensor, Tensor]:
+        """How a pass differs from what the rollout says.
+
+        Returns: (n,) float |ratio - 1| of the tokens that count; (b,) float nats per response, of the policy as it is
+            now to the reference.
+        """
+        logprobs, mask = self.ranks.whole(one.logprobs), self.objective.mask(batch)
+        errors = _ratio_errors(logprobs, batch)
+        kl = kl_per_episode(kl_per_token(logprobs, batch.ref_logprobs), mask)
+        return errors.flatten() if mask is None else errors[mask], kl
 
     def _gradient(self, batch: Rollout, kl_coef: float) -> Pass:
-        """The gradient on a minibatch, accumulated over micro-batches by their share of its tokens."""
+        """The gradient on a minibatch, accumulated over micro-batches by their share of its tokens.
+
+        Rewards and advantages are whitened over the whole minibatch; each process makes the passes of its own rows.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         targets, mask = self.objective.targets(batch, kl_coef=kl_coef), self.objective.mask(batch)
+        mine = self.ranks.rows(batch.batch_size)
         parts, shares = [], []
-        for start in range(0, batch.batch_size, self.ppo.micro_batch):
-            rows = torch.arange(start, min(start + self.ppo.micro_batch, batch.batch_size))
+        for start in range(mine.start, mine.stop, self.ppo.micro_batch):
+            rows = torch.arange(start, min(start + self.ppo.micro_batch, mine.stop))
             part = Advantages(targets.advantages[rows], targets.returns[rows])
             shares.append(_share(mask, rows, batch.batch_size))
-            parts.append(self._backward(batch.select(rows), part, None if mask is None else mask[rows], shares[-1]))
-        stats = {
-            name: sum(share * part.stats[name] for share, part in zip(shares, parts, strict=True))
-            for name in parts[0].stats
-        }
-        return Pass(stats, torch.cat([part.ratio_errors for part in parts]), torch.cat([part.kl for part in parts]))
+            with self.gradients.part(last=start + self.ppo.micro_batch >= mine.stop):
+                parts.append(self._backward(batch.select(rows), part, None if mask is None else mask[rows], shares[-1]))
+        names = parts[0].stats
+        sums = [sum(share * part.stats[name] for share, part in zip(shares, parts, strict=True)) for name in names]
+        stats = dict(zip(names, self.ranks.summed(sums), strict=True))
+        return Pass(stats, torch.cat([part.logprobs for part in parts]))
 
     def _backward(self, batch: Rollout, targets: Advantages, mask: Tensor | None, share: float) -> Pass:
-        out = self.models.forward(batch.queries, batch.query_mask, batch.responses, batch.trunk)
+        out = self.gradients.forward(batch.queries, batch.query_mask, batch.responses, batch.trunk)
         losses = self.objective.losses(out.logprobs, out.values, batch, targets, mask)
         (losses.total * share).backward()
         logprobs = out.logprobs.detach()
-        errors = ((logprobs - batch.logprobs).exp() - 1).abs()
         stats = {
             "ppo/loss/policy": losses.policy.loss,
             "ppo/loss/value": losses.value.loss,
@@ -112,19 +141,23 @@ class Learner:
             "ppo/policy/clipfrac": losses.policy.clipfrac,
             "ppo/policy/approxkl": losses.policy.approxkl,
             "ppo/val/clipfrac": losses.value.clipfrac,
-            "ppo/ratio_error": masked_mean(errors, mask),
+            "ppo/ratio_error": masked_mean(_ratio_errors(logprobs, batch), mask),
         }
-        kl = kl_per_episode(kl_per_token(logprobs, batch.ref_logprobs), mask)
         numbers = torch.stack([value.detach() for value in stats.values()]).tolist()  # once: a GPU is waited for
-        return Pass(dict(zip(stats, numbers, strict=True)), errors.flatten() if mask is None else errors[mask], kl)
+        return Pass(dict(zip(stats, numbers, strict=True)), logprobs)
 
     def _apply(self, one: Pass) -> dict[str, float]:
         """Step down the gradient that lies in the parameters."""
         gradients = [value.grad for value in self.models.trained().values() if value.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
         self.guards.check_step(one.stats["ppo/loss/total"], norm)
         self.optimizer.step()
         return one.stats | {"ppo/grad_norm": norm}
+
+
+def _ratio_errors(logprobs: Tensor, batch: Rollout) -> Tensor:
+    """(b, r) float |ratio - 1|."""
+    return ((logprobs - batch.logprobs).exp() - 1).abs()
 
 
 def _share(mask: Tensor | None, rows: Tensor, batch: int) -> float:

@@ -20,12 +20,14 @@ from workers.ppo_guards import Guards
 from workers.ppo_learner import Learner
 from workers.ppo_objective import Objective
 from workers.ppo_stats import rollout_stats
+from workers.ranks import ALONE, Ranks
 from workers.rlhf.guards import require_finite
 from workers.rlhf.kl import adaptive_kl_coef, damped_kl_coef
 from workers.rlhf.masks import Truncation, response_mask, truncate
 from workers.rlhf.rewards import score_penalty
 from workers.rlhf.schedule import SEED_STRIDE
 from workers.rlhf.types import QueryBatch, Rollout, Sampled, TrunkStates
+from workers.sharding import is_sharded
 from workers.shared_trunk import equal_below, shared_layers
 
 
@@ -66,6 +68,7 @@ class PPOTrainer:
         value_network: ValueNetwork | None = None,
         objective: Objective | None = None,
         share_trunk: bool = True,
+        ranks: Ranks = ALONE,
     ) -> None:
         """`policy` and `value_network` are changed in place; `reference` never.
 
@@ -76,8 +79,11 @@ class PPOTrainer:
             objective: what is minimised; None is the published one.
             share_trunk: compute the policy's frozen layers once per rollout, for the reference too; False changes the
                 time that an update takes and nothing else.
-        Raises: ValueError if the value network is missing or too much.
+            ranks: processes that train together; all are given the same and call the same.
+        Raises: ValueError if the value network is missing or too much, or the episodes of a minibatch cannot be shared
+            evenly by the processes.
         """
+        ranks.rows(ppo.minibatch)
         if (value_network is None) == (ppo.value_network == "separate"):
             raise ValueError(
                 f"ppo.value_network is {ppo.value_network}: give a value network exactly if it is separate"
@@ -95,12 +101,13 @@ class PPOTrainer:
             temperature=task.temperature,
             micro_batch=ppo.micro_batch,
             bf16=bf16,
-            shared_layers=shared_layers(policy) if share_trunk else 0,
+            shared_layers=shared_layers(policy) if share_trunk and not is_sharded(policy) else 0,
         )
         self._reference_shares: bool | None = None
-        self.guards = Guards(ppo.guards, reference)
+        self.ranks = ranks
+        self.guards = Guards(ppo.guards, reference, ranks)
         self.objective = objective or Objective(ppo)
-        self.learner = Learner(self.models, self.objective, self.guards, ppo=ppo, seed=seed)
+        self.learner = Learner(self.models, self.objective, self.guards, ppo=ppo, seed=seed, ranks=ranks)
 
     def update(self, queries: QueryBatch, scorer: Scorer) -> dict[str, float]:
         """One PPO update on a batch of queries. Returns its statistics by metric name.
@@ -114,25 +121,35 @@ class PPOTrainer:
         """Answer each query once with the current policy; the same answers until `step` has been called."""
         generator = torch.Generator(device=queries.ids.device)
         generator.manual_seed(self.seed * SEED_STRIDE + self.progress.update)
-        written, values = self.models.write(queries, response_tokens=self.task.response_tokens, generator=generator)
-        kept = self._truncated(written.tokens)
+        rows, whole = self.ranks.rows(queries.batch_size), self.ranks.whole
+        mine = queries.rows(rows)
+        written, values = self.models.write(
+            mine,
+            response_tokens=self.task.response_tokens,
+            generator=generator,
+            within=(rows.start, queries.batch_size),
+        )
+        responses, trunk = whole(written.tokens), written.trunk
+        kept = self._truncated(responses)
         return Sampled(
             queries=queries,
-            responses=written.tokens,
-            logprobs=written.logprobs,
-            ref_logprobs=self._ref_logprobs(queries, written.tokens, written.trunk),
-            values=values,
+            responses=responses,
+            logprobs=whole(written.logprobs),
+            ref_logprobs=whole(self._ref_logprobs(mine, written.tokens, trunk)),
+            values=whole(values),
             tokens=kept.tokens,
             lengths=kept.lengths,
             valid=kept.valid,
-            trunk=written.trunk,
+            trunk=None if trunk is None else TrunkStates(layer=trunk.layer, states=whole(trunk.states)),
         )
 
     def scores(self, sampled: Sampled, scorer: Scorer) -> Tensor:
         """(b,) float; what a scorer says of truncated samples. It reads the raw queries."""
-        mask = response_mask(sampled.lengths, sampled.tokens.shape[1])
+        rows = self.ranks.rows(sampled.queries.batch_size)
+        queries, tokens = sampled.queries.rows(rows), sampled.tokens[rows]
+        mask = response_mask(sampled.lengths[rows], tokens.shape[1])
         with torch.no_grad(), self.models.autocast():
-            return scorer(sampled.queries.raw_ids, sampled.queries.raw_mask, sampled.tokens, mask)
+            return self.ranks.whole(scorer(queries.raw_ids, queries.raw_mask, tokens, mask))
 
     def rollout(self, sampled: Sampled, scores: Tensor) -> Rollout:
         """Put scores to samples; invalid ones get the task's penalty in their place.
@@ -179,7 +196,8 @@ class PPOTrainer:
         """(b, r); in the slices in which the policy is trained, so that both are rounded alike."""
         if self._reference_shares is None:  # asked once: neither the frozen layers nor the reference change
             mine, theirs = self.policy.language_model, self.reference.language_model
-            self._reference_shares = equal_below(mine, theirs, self.models.shared_layers)
+            layers = self.models.shared_layers
+            self._reference_shares = layers > 0 and equal_below(mine, theirs, layers)
         shared = trunk if self._reference_shares else None
 
         def read(rows: slice) -> Tensor:

@@ -6,6 +6,7 @@ value_head.safetensors and the store's manifest.json beside them, which transfor
 
 import copy
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -17,20 +18,27 @@ from transformers.modeling_utils import remove_tied_weights_from_state_dict
 from workers.checkpoints import CheckpointStore, CorruptCheckpointError
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
+from workers.ranks import ALONE, Ranks
+from workers.sharding import all_whole
 
 KIND = "policy"
 _OLD_FILE = "policy"
 """Version 0.1.0 before its release kept all tensors of a policy in one file of that name."""
 
 
-def publish(store: CheckpointStore, policy: Policy, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Write a policy with its tokenizer; its digest.
+def publish(store: CheckpointStore, policy: Policy, tokenizer: PreTrainedTokenizerBase, *, ranks: Ranks = ALONE) -> str:
+    """Write a policy with its tokenizer; its digest. Of several processes all must ask, and the first writes.
 
     Raises: StoreFullError.
     """
-    model = policy.language_model.model
-    tensors = {"model": hub_tensors(model), "value_head": policy.value_head.state_dict()}
-    return store.save(KIND, tensors, {}, _configs(model) | _tokenizer_files(tokenizer))
+    model, keep = policy.language_model.model, ranks.rank == 0
+    weights, head = (all_whole(part.state_dict(), keep=keep) for part in (model, policy.value_head))
+
+    def write() -> str:
+        tensors = {"model": hub_tensors(model, weights), "value_head": head}
+        return store.save(KIND, tensors, {}, _configs(model) | _tokenizer_files(tokenizer))
+
+    return ranks.agreed(write)
 
 
 def load_policy(store: CheckpointStore, digest: str, base: Path, *, device: torch.device) -> Policy:
@@ -52,10 +60,15 @@ def load_policy(store: CheckpointStore, digest: str, base: Path, *, device: torc
     return policy
 
 
-def hub_tensors(model: PreTrainedModel) -> dict[str, Tensor]:
-    """The weights under the names `save_pretrained` gives them: tied ones once, renamed ones under their old names."""
+def hub_tensors(model: PreTrainedModel, weights: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """The weights under the names `save_pretrained` gives them: tied ones once, renamed ones under their old names.
+
+    Args:
+        weights: the model's, by its own names; None: as it holds them.
+    """
     ignored = set(model._keys_to_ignore_on_save or ())
-    kept = {name: tensor for name, tensor in model.state_dict().items() if name not in ignored}
+    weights = model.state_dict() if weights is None else weights
+    kept = {name: tensor for name, tensor in weights.items() if name not in ignored}
     untied = remove_tied_weights_from_state_dict(kept, model)
     return dict(revert_weight_conversion(model, untied))
 

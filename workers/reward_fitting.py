@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 from app.hparams import RewardHead, RewardHParams
 from workers.nets.reward_ensemble import Reward
 from workers.nets.reward_model import Read, RewardModel
+from workers.ranks import ALONE, Ranks
 from workers.reward_features import FeatureCache
 from workers.reward_labels import EncodedSample, RewardData, targets_of, weights_of
 from workers.reward_members import Member, Trunk, at_fitted_scale, fresh, reads_of, settled
@@ -67,6 +68,8 @@ class Fitter:
     seed: int
     cache: FeatureCache
     bf16: bool
+    ranks: Ranks = ALONE
+    """Processes that fit together; all decide the same, for all hold the same scores."""
 
     def evaluate(self, head: RewardHead) -> Evaluated:
         """Held-out scores of a candidate: by cross-validation where frozen, on one fold where each costs a training."""
@@ -110,7 +113,7 @@ class Fitter:
         best: tuple[float, Member, Tensor] | None = None
         for seed in range(seeds):
             member = self._tuned(head, rows, number * seeds + seed)
-            said = member_scores(member.model, [one for label in held for one in label.samples], bf16=self.bf16)
+            said = self._said(member, [one for label in held for one in label.samples])
             scores = at_fitted_scale([member], said).view(len(held), -1)
             loss = self.data.kind.losses(scores, targets).mean().item()
             if best is None or loss < best[0]:
@@ -158,6 +161,7 @@ class Fitter:
             hparams=self.hparams,
             generator=self._generator(number),
             bf16=self.bf16,
+            ranks=self.ranks,
         )
         return Member(settled(model), tuned.scale, tuned.loss)
 
@@ -186,10 +190,13 @@ class Fitter:
         """(m, n) float32; of frozen members from cached features."""
         first = members[0].model
         if not first.frozen:
-            return torch.cat([member_scores(one.model, samples, bf16=self.bf16) for one in members])
+            return torch.cat([self._said(one, samples) for one in members])
         features = self._cached(samples, first.reads).to(first.device)
         with torch.inference_mode():
             return torch.stack([one.model.score_features(features).cpu() for one in members])
+
+    def _said(self, member: Member, samples: Sequence[EncodedSample]) -> Tensor:
+        return member_scores(member.model, samples, bf16=self.bf16, ranks=self.ranks)
 
     def _features(self, head: RewardHead) -> tuple[Tensor, Tensor]:
         """(n, k, width) of the labeled samples and (m, width) of the normalization samples."""
@@ -201,7 +208,9 @@ class Fitter:
         """(n, wanted * width); what any of the heads reads comes from the same pass."""
         heads = [one for one in self.hparams.heads if not one.tuned]
         reads = list(dict.fromkeys(read for one in heads for read in reads_of(one, self.trunk.reference)))
-        everything = self.cache.features(self.trunk.reference, self.trunk.digest, samples, reads, bf16=self.bf16)
+        everything = self.ranks.in_turn(
+            lambda: self.cache.features(self.trunk.reference, self.trunk.digest, samples, reads, bf16=self.bf16)
+        )
         return everything[:, [reads.index(read) for read in wanted]].flatten(1)
 
     def _targets(self) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 
 from app.hparams import RewardHead, RewardHParams
 from workers.nets.reward_ensemble import Reward, RewardEnsemble
+from workers.ranks import ALONE, Ranks
 from workers.reward_features import FeatureCache
 from workers.reward_fitting import Evaluated, Fitter, better
 from workers.reward_labels import RewardData
@@ -58,7 +59,14 @@ def restore(tensors: Mapping[str, Tensor], meta: Mapping[str, Any], trunk: Trunk
 
 
 def fit(
-    data: RewardData, trunk: Trunk, *, hparams: RewardHParams, seed: int, cache: FeatureCache, bf16: bool = False
+    data: RewardData,
+    trunk: Trunk,
+    *,
+    hparams: RewardHParams,
+    seed: int,
+    cache: FeatureCache,
+    bf16: bool = False,
+    ranks: Ranks = ALONE,
 ) -> FittedReward:
     """A reward model from the reference, on all labels of `data.train`.
 
@@ -68,9 +76,10 @@ def fit(
         seed: decides folds, the order of training, a tuned head's start and what an ensemble's members see.
         cache: keeps features of samples between calls.
         bf16: matrix products of the trunk in bfloat16.
+        ranks: processes that fit together, each given the same.
     Raises: ValueError if labels or normalization samples do not suffice; the message says which.
     """
-    fitter = Fitter(data=data, trunk=trunk, hparams=hparams, seed=seed, cache=cache, bf16=bf16)
+    fitter = Fitter(data=data, trunk=trunk, hparams=hparams, seed=seed, cache=cache, bf16=bf16, ranks=ranks)
     winner, candidates = _compete(fitter) if _must_compete(hparams) else _alone(fitter)
     log.info("reward_head_chosen", head=winner.head.model_dump(mode="json"), labels=len(data.train))
     members = fitter.members(winner)

@@ -11,6 +11,7 @@ taken as zero, so that a bad value head cannot turn the answer. The contrast's g
 REINFORCE but for whitening, and against it if a sign is lost; the cosine between them is near 1 or near -1.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,9 +20,11 @@ from torch import Tensor
 from app.hparams import PPOHParams
 from workers.actor_critic import ActorCritic
 from workers.ppo_objective import Objective
+from workers.ranks import ALONE, Ranks
 from workers.rlhf.directions import toward_high_scores, toward_reference
 from workers.rlhf.guards import cosine, require_at_least
 from workers.rlhf.types import Rollout
+from workers.sharding import own_part
 
 PROBE_EPISODES = 16
 """Two forward and four backward passes over these are the cost of one check."""
@@ -79,19 +82,21 @@ def require_signs(signs: Signs) -> None:
     require_at_least("cosine of the KL penalty's gradient with the way to the reference", signs.kl, MARGIN, advice)
 
 
-def measure_signs(models: ActorCritic, objective: Objective, probe: Probe) -> Signs:
-    """Compare the gradients on the probe. Changes nothing and draws no random number."""
+def measure_signs(models: ActorCritic, objective: Objective, probe: Probe, ranks: Ranks = ALONE) -> Signs:
+    """Compare the gradients on the probe. Changes no weight and draws no random number."""
     ramp = torch.linspace(0, 1, len(probe.scores), device=probe.scores.device)
-    score, kl = _implemented(models, objective, probe, ramp)
-    wanted_score, wanted_kl = _expected(models, objective.ppo, probe, ramp)
-    return Signs(score=-cosine(score, wanted_score), kl=-cosine(kl, wanted_kl))  # losses are stepped down
+    score, kl = _gradients(models, lambda: _implemented(models, objective, probe, ramp))
+    wanted_score, wanted_kl = _gradients(models, lambda: _expected(models, objective.ppo, probe, ramp))
+    summed = ranks.summed if models.sharded else list
+    # Losses are stepped down.
+    return Signs(score=-cosine(score, wanted_score, summed), kl=-cosine(kl, wanted_kl, summed))
 
 
 Gradient = tuple[Tensor, ...]
 
 
-def _implemented(models: ActorCritic, objective: Objective, probe: Probe, ramp: Tensor) -> tuple[Gradient, Gradient]:
-    """Gradients of the contrasts for score and KL, through the code that trains."""
+def _implemented(models: ActorCritic, objective: Objective, probe: Probe, ramp: Tensor) -> tuple[Tensor, Tensor]:
+    """The contrasts for score and KL, through the code that trains."""
     logprobs = models.forward(probe.queries, probe.query_mask, probe.responses).logprobs
     at_start = _as_rollout(probe, logprobs.detach())
     drift = ramp.unsqueeze(1).expand_as(logprobs)
@@ -106,11 +111,11 @@ def _implemented(models: ActorCritic, objective: Objective, probe: Probe, ramp: 
     kl = loss(replace(flat, ref_logprobs=flat.logprobs - drift)) - loss(
         replace(flat, ref_logprobs=flat.logprobs - drift.flip(0))
     )
-    return _gradients(models, score, kl)
+    return score, kl
 
 
-def _expected(models: ActorCritic, ppo: PPOHParams, probe: Probe, ramp: Tensor) -> tuple[Gradient, Gradient]:
-    """The directions in which log-probabilities should go, as gradients, by PyTorch's own log-softmax."""
+def _expected(models: ActorCritic, ppo: PPOHParams, probe: Probe, ramp: Tensor) -> tuple[Tensor, Tensor]:
+    """What rises in the directions in which log-probabilities should go, by PyTorch's own log-softmax."""
     r, decay = probe.responses.shape[1], ppo.gamma * ppo.lam
     ends = [r - 1] * len(probe.lengths) if ppo.mode == "reference" else (probe.lengths - 1).tolist()
     with models.autocast():
@@ -120,14 +125,29 @@ def _expected(models: ActorCritic, ppo: PPOHParams, probe: Probe, ramp: Tensor) 
     said = logprobs.gather(-1, probe.responses.unsqueeze(-1)).squeeze(-1)
     up = toward_high_scores(probe.scores.tolist(), ends, r, decay=decay).to(said.device)
     back = toward_reference(ramp.tolist(), ends, r, decay=decay, estimator=ppo.kl_estimator).to(said.device)
-    return _gradients(models, (up * said).sum(), (back * said).sum())
+    return (up * said).sum(), (back * said).sum()
 
 
-def _gradients(models: ActorCritic, score: Tensor, kl: Tensor) -> tuple[Gradient, Gradient]:
+def _gradients(models: ActorCritic, losses: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Gradient, Gradient]:
+    """Of both losses in all that is trained of the policy; the value head takes no part, its gradient is zero."""
+    if models.sharded:
+        return _own_gradient(models, lambda: losses()[0]), _own_gradient(models, lambda: losses()[1])
+    score, kl = losses()
     parameters = [parameter for parameter in models.policy.parameters() if parameter.requires_grad]
-    # The value head takes no part; its gradient is zero.
     first = torch.autograd.grad(score, parameters, retain_graph=True, materialize_grads=True)
     return first, torch.autograd.grad(kl, parameters, materialize_grads=True)
+
+
+def _own_gradient(models: ActorCritic, loss: Callable[[], Tensor]) -> Gradient:
+    """What this process has of a gradient of a model that is split: only `backward` brings it together."""
+    loss().backward()
+    parameters = [parameter for parameter in models.policy.parameters() if parameter.requires_grad]
+    found = tuple(
+        own_part(torch.zeros_like(one) if one.grad is None else one.grad).detach().clone() for one in parameters
+    )
+    for parameter in parameters:
+        parameter.grad = None
+    return found
 
 
 def _as_rollout(probe: Probe, logprobs: Tensor) -> Rollout:

@@ -22,10 +22,12 @@ from workers.heartbeat import heartbeat
 from workers.models import ModelUnavailableError
 from workers.presence import Presence
 from workers.rlhf.guards import GuardError
+from workers.team import Team
+from workers.team_words import Equipment, TeamError
 from workers.work import Work
 from workers.workshop import Workshop
 
-EXPLAINED = (DomainError, CheckpointError, ModelUnavailableError, GuardError)
+EXPLAINED = (DomainError, CheckpointError, ModelUnavailableError, GuardError, TeamError)
 """Errors whose message says all; of others the trace is kept too."""
 
 
@@ -38,6 +40,20 @@ class TrainerTask(DatabaseTask):
     def workshop(self) -> Workshop:
         """Models and checkpoints of this process."""
         return Workshop(self.settings.home, threads=self.settings.trainer_threads, store=self.settings.store)
+
+    @cached_property
+    def team(self) -> Team | None:
+        """Processes that train together, where the settings want several."""
+        settings = self.settings
+        if settings.trainer_processes == 1:
+            return None
+        equipment = Equipment(
+            home=settings.home,
+            store=settings.store,
+            threads=settings.trainer_threads,
+            sharding=settings.trainer_sharding,
+        )
+        return Team(settings.trainer_processes, equipment)
 
     @cached_property
     def activity(self) -> listening.Activity:
@@ -60,6 +76,7 @@ def work(self: TrainerTask, job_id: str) -> None:
             claim=mine,
             factory=self.factory,
             workshop=self.workshop,
+            team=self.team,
             should_stop=lambda: stop.is_set() or lost.is_set(),
         )
         attempts.attempt(
@@ -67,7 +84,7 @@ def work(self: TrainerTask, job_id: str) -> None:
             self.factory,
             lambda: HANDLERS[mine.kind](handed),
             explained=EXPLAINED,
-            mend=handed.workshop.forget,  # models may be half-updated; the next job loads them from disk
+            mend=handed.trainers.forget,  # models may be half-updated; the next job loads them from disk
         )
 
 
@@ -84,4 +101,10 @@ def _listen(sender: Any, **_: object) -> None:
         gpu=gpu.memory,
     )
     presence.start()
-    worker_shutdown.connect(lambda **_: presence.stop(), weak=False)
+
+    def stop(**_: object) -> None:
+        presence.stop()
+        if work.team is not None:
+            work.team.disband()
+
+    worker_shutdown.connect(stop, weak=False)

@@ -28,9 +28,11 @@ from workers.offline.start import train as run_experiment
 from workers.queries import build_prompts
 from workers.quiet import warn_through
 from workers.rlhf.guards import GuardError
+from workers.team import Team
+from workers.team_words import Equipment, TeamError
 
 DEFAULT_PRESET, DEFAULT_JUDGE = "sentiment-small", "vader"
-EXPLAINED = (GuardError, ModelUnavailableError, CheckpointError)
+EXPLAINED = (GuardError, ModelUnavailableError, CheckpointError, TeamError)
 """Errors whose message says all."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 INTERRUPTED = 130
@@ -101,8 +103,12 @@ def train(
                 base_model=base,
                 labels=read_file_of_labels(labels_file, base, tokenizer, models, hparams) if labels_file else (),
             )
-        threads = settings.trainer_threads
-        pages = run_experiment(folder, setup, models=models, samples=samples, told=bars, threads=threads)
+        threads, team = settings.trainer_threads, None
+        if settings.trainer_processes > 1:
+            split = settings.trainer_sharding
+            equipment = Equipment(home=folder, models=models, threads=threads, sharding=split)
+            team = Team(settings.trainer_processes, equipment)
+        pages = run_experiment(folder, setup, models=models, samples=samples, told=bars, threads=threads, team=team)
     print(*pages, sep="\n")
 
 

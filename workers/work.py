@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.db import SessionFactory, session_scope
 from workers.fencing import Claim
+from workers.trainers import Processes, Trainers
 from workers.workshop import Workshop
 
 
@@ -18,8 +19,15 @@ class Work:
     claim: Claim
     factory: SessionFactory
     workshop: Workshop
+    team: Processes | None = None
+    """Processes that train together; None: this one trains alone."""
     should_stop: Callable[[], bool]
     """True once the worker is stopping or the job belongs to another."""
+
+    @property
+    def trainers(self) -> Trainers:
+        """Who trains."""
+        return Trainers(workshop=self.workshop, team=self.team)
 
     def transaction(self) -> AbstractContextManager[Session]:
         """One short transaction; none stays open while the job computes."""

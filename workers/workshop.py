@@ -24,8 +24,6 @@ from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.reward_ensemble import Reward
 from workers.nets.tokenizer import load_tokenizer, token_ids
-from workers.nets.value_head import ValueNetwork
-from workers.nets.value_init import start_from_reward_model
 from workers.plans import (
     Judgement,
     LabeledComparison,
@@ -37,8 +35,10 @@ from workers.plans import (
     RewardPlan,
     SamplePlan,
 )
-from workers.ppo_trainer import PPOTrainer, Progress, Scorer
+from workers.ppo_start import PPOStart
+from workers.ppo_trainer import PPOTrainer, Scorer
 from workers.published import load_policy, publish
+from workers.ranks import ALONE, Ranks
 from workers.references import Reference
 from workers.reward_features import FeatureCache
 from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
@@ -55,14 +55,24 @@ STATE_KIND, REWARD_KIND = "training_state", "reward_model"
 class Workshop:
     """Models and checkpoints of one trainer process."""
 
-    def __init__(self, home: Path, *, threads: int = 0, models: Path | None = None, store: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        threads: int = 0,
+        models: Path | None = None,
+        store: str | None = None,
+        ranks: Ranks = ALONE,
+    ) -> None:
         """Keep checkpoints and features in `home`, base models in `models` or, without it, there too.
 
         Args:
             store: URL of the place of checkpoints that several machines share.
+            ranks: processes that train together, each with a workshop; the first of them saves.
         """
         self.home = home
         self._home = models or home
+        self.ranks = ranks
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = precision.configure(self.device, threads)
         self.store = open_store(home / "checkpoints", store)
@@ -152,9 +162,10 @@ class Workshop:
             seed=plan.seed,
             cache=self._features,
             bf16=self.precision.bf16,
+            ranks=self.ranks,
         )
         meta = fitted.meta | {"query": plan.hparams.reward.query}
-        digest = self.store.save(REWARD_KIND, {"model": fitted.tensors}, meta)
+        digest = self.ranks.agreed(lambda: self.store.save(REWARD_KIND, {"model": fitted.tensors}, meta))
         self._reward = (digest, fitted.model)
         return digest, fitted.report
 
@@ -230,38 +241,26 @@ class Workshop:
         if held is not None and held[0] == plan.state_digest:
             return held[1]
         del held  # its memory is needed for the one to load
-        reference = self.reference(plan.reference)
-        ppo = plan.hparams.ppo
-        trainer = PPOTrainer(
-            self._fresh_policy(reference, frozen=ppo.frozen_layers, digest=plan.policy_digest),
-            reference.policy,
-            task=plan.hparams.task,
-            ppo=ppo,
-            terminators=reference.terminators(plan.hparams.task),
-            seed=plan.hparams.seed,
-            progress=Progress(
-                update=plan.update if plan.policy_digest else 0,
-                kl_coef=ppo.kl_coef if plan.kl_coef is None else plan.kl_coef,
-            ),
+        return PPOStart(
+            reference=self.reference(plan.reference),
+            store=self.store,
+            device=self.device,
             bf16=self.precision.bf16,
-            value_network=self._fresh_value_network(reference) if ppo.value_network == "separate" else None,
-        )
-        if plan.state_digest is not None:
-            training_state.restore(trainer, self.store, plan.state_digest)
-        elif ppo.value_init == "reward_model" and plan.policy_digest is None:
-            critic = trainer.models.value_network or trainer.policy
-            start_from_reward_model(critic, self.reward_model(plan.reference, plan.reward))
-        return trainer
+            ranks=self.ranks,
+            reward_model=lambda: self.reward_model(plan.reference, plan.reward),
+        ).trainer(plan)
 
     def save_state(self, trainer: PPOTrainer) -> str:
         """Write what PPO goes on from, and keep it in memory for the next job; its digest."""
-        digest = self.store.save(STATE_KIND, *training_state.pack(trainer))
+        self.ranks.require_alike(trainer.models.modules())
+        files, meta = training_state.pack(trainer)
+        digest = self.ranks.agreed(lambda: self.store.save(STATE_KIND, files, meta))
         self._trainer = (digest, trainer)
         return digest
 
     def publish(self, trainer: PPOTrainer, reference: PolicyFiles) -> str:
         """Write the policy for sampling, with the tokenizer of its reference; its digest."""
-        return publish(self.store, trainer.policy, self.reference(reference).tokenizer)
+        return publish(self.store, trainer.policy, self.reference(reference).tokenizer, ranks=self.ranks)
 
     def delete(self, digests: Iterable[str]) -> None:
         """Remove checkpoints that nobody needs any more."""
@@ -350,17 +349,6 @@ class Workshop:
             EncodedSample(tuple(row[real].tolist()), tuple(response))
             for row, real, (_, response) in zip(ids, mask, samples, strict=True)
         ]
-
-    def _fresh_policy(self, reference: Reference, *, frozen: float = 0.0, digest: str | None = None) -> Policy:
-        """The reference once more, or a published policy with its value head."""
-        model = LanguageModel.load(reference.folder, device=self.device)
-        fresh = Policy(model, frozen_layers=int(frozen * model.num_layers))
-        if digest is not None:
-            fresh.load_state_dict(load_policy(self.store, digest, reference.folder, device=self.device).state_dict())
-        return fresh
-
-    def _fresh_value_network(self, reference: Reference) -> ValueNetwork:
-        return ValueNetwork(LanguageModel.load(reference.folder, device=self.device))
 
     def _written(self, plan: SamplePlan, rows: Sequence[int], count: int) -> list[SampledPrompt]:
         """`count` valid samples of each of these prompts by the plan's policy."""

@@ -102,9 +102,14 @@ class PPOHParams(HParams):
             raise ValueError(f"kl_coef_least ({self.kl_coef_least}) must not exceed kl_coef ({self.kl_coef})")
         if self.kl_coef == 0 and self.kl_target is not None:
             raise ValueError("a kl_coef of 0 never rises: give it a value, or set kl_target to null for no penalty")
-        if self.whiten_rewards and self.batch // self.minibatches < 8:
+        if self.whiten_rewards and self.minibatch < 8:
             raise ValueError("whitened rewards need at least 8 episodes per minibatch")
         return self
+
+    @property
+    def minibatch(self) -> int:
+        """Episodes per optimizer step."""
+        return self.batch // self.minibatches
 
     @property
     def updates(self) -> int:

@@ -17,6 +17,7 @@ from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_id
 from workers.nets.value_head import ValueNetwork
 from workers.ppo_objective import Objective
 from workers.ppo_trainer import PPOTrainer, Progress
+from workers.ranks import ALONE, Ranks
 from workers.rlhf.advantages import Advantages
 from workers.rlhf.guards import GuardError
 from workers.rlhf.types import QueryBatch, Rollout
@@ -44,6 +45,7 @@ def make_trainer(
     bf16: bool = False,
     frozen: int = 0,
     share_trunk: bool = True,
+    ranks: Ranks = ALONE,
 ) -> PPOTrainer:
     """A trainer at its start, or at `progress`."""
     reference = Policy(LanguageModel.load(folder)).requires_grad_(False)
@@ -59,6 +61,7 @@ def make_trainer(
         value_network=ValueNetwork(LanguageModel.load(folder)) if ppo.value_network == "separate" else None,
         objective=objective,
         share_trunk=share_trunk,
+        ranks=ranks,
     )
 
 

@@ -43,6 +43,7 @@ def generate(
     samples_per_query: int = 1,
     read_value: Callable[[Tensor], Tensor] | None = None,
     keep_layer: int | None = None,
+    within: tuple[int, int] | None = None,
 ) -> Generated:
     """Sample `samples_per_query` responses to each query; the query is read once for all of them.
 
@@ -54,6 +55,8 @@ def generate(
         generator: draws n * r uniform numbers, all at the start; on any device.
         read_value: (n, width) hidden states -> (n,) values.
         keep_layer: layer number whose hidden states are kept as they come up.
+        within: (first, rows): these are rows `first` and on of a batch of so many responses, and write what they
+            would write there.
     Returns: n = b * samples_per_query responses, usable in later training.
     Raises: ValueError if the temperature or a count is not positive or q + r exceeds the model's context.
     """
@@ -63,7 +66,9 @@ def generate(
             "must be positive"
         )
     n = queries.shape[0] * samples_per_query
-    uniform = torch.rand(response_tokens, n, generator=generator, device=generator.device).to(queries.device)
+    first, rows = within or (0, n)
+    drawn = torch.rand(response_tokens, rows, generator=generator, device=generator.device)
+    uniform = drawn[:, first : first + n].to(queries.device)
     seen: dict[int, Tensor] = {}
     watched = nullcontext() if keep_layer is None else model.watching((keep_layer, FINAL), seen)
     # Not inference mode: there autocast would cast every weight anew for every token.

@@ -91,6 +91,7 @@ class Policy(nn.Module):
         generator: torch.Generator,
         samples_per_query: int = 1,
         keep_layer: int | None = None,
+        within: tuple[int, int] | None = None,
     ) -> Generated:
         """Sample responses with log-probabilities and values; see `generation.generate`."""
         return generate(
@@ -103,6 +104,7 @@ class Policy(nn.Module):
             samples_per_query=samples_per_query,
             read_value=self.value_head,
             keep_layer=keep_layer,
+            within=within,
         )
 
     def _freeze(self, layers: int) -> None:

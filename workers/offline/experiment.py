@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from app.errors import ConflictError
 from app.kinds import JobKind
-from workers import loop, ppo_job
+from workers import loop
 from workers.offline import events
 from workers.offline.events import AnyEvent
 from workers.offline.journal import Journal
@@ -19,6 +19,7 @@ from workers.offline.planning import Planner
 from workers.offline.prompts import PromptPool
 from workers.plans import Judgement, SamplePlan
 from workers.sampler import SampledPrompt
+from workers.trainers import Processes, Trainers
 from workers.training_state import LostStateError
 from workers.workshop import Workshop
 
@@ -51,6 +52,8 @@ class Experiment:
     ledger: Ledger
     prompts: PromptPool
     workshop: Workshop
+    team: Processes | None = None
+    """Processes that train together; None: this one trains alone."""
     labeler: MockLabeler
     told: Told
 
@@ -126,13 +129,13 @@ class Experiment:
 
     def _train_reward(self, args: "Args") -> None:  # noqa: ARG002
         plan, numbers = self._planner.training()
-        digest, report = self.workshop.fit_reward(plan)
+        digest, report = self._trainers.fit_reward(plan)
         self._note(events.Rewarded(digest=digest, labels=tuple(numbers), report=report))
 
     def _train_policy(self, args: "Args") -> None:
         plan = self._planner.ppo(int(args["updates"]))
         try:
-            result = ppo_job.run(self.workshop, plan, may_go_on=lambda: True, told=self.told.updated)
+            result = self._trainers.train_policy(plan, may_go_on=lambda: True, told=self.told.updated)
         except LostStateError as error:
             self._go_back(error)
             return
@@ -172,6 +175,10 @@ class Experiment:
         for event in happened:
             self.ledger.apply(event)
             self.told.happened(self.ledger)
+
+    @property
+    def _trainers(self) -> Trainers:
+        return Trainers(workshop=self.workshop, team=self.team)
 
     @property
     def _planner(self) -> Planner:

@@ -17,6 +17,7 @@ from workers.offline.ledger import Ledger
 from workers.offline.measuring import Measuring
 from workers.offline.reading import read_ledger
 from workers.offline.report import write_report
+from workers.trainers import Processes
 from workers.workshop import Workshop
 
 NOTHING_HERE = "{} holds no experiment yet: say what it is to be, such as --preset and --judge."
@@ -41,13 +42,23 @@ class Setup:
         return Began(hparams=self.hparams, base_model=self.base_model, labeler=self.labeler, noise=self.noise)
 
 
-def train(folder: Path, setup: Setup | None, *, models: Path, samples: int, told: Told, threads: int = 0) -> list[Path]:
+def train(
+    folder: Path,
+    setup: Setup | None,
+    *,
+    models: Path,
+    samples: int,
+    told: Told,
+    threads: int = 0,
+    team: Processes | None = None,
+) -> list[Path]:
     """Run an experiment to its end and measure it; paths of the report.
 
     Args:
         setup: None goes on with what the folder holds; a setup that differs from it is refused.
         models: folder of the base models.
         samples: of each policy in the last comparison.
+        team: processes that train together; None: this one trains alone.
     Raises: InvalidError if there is nothing to go on with; ConflictError if the folder holds another experiment or
         another process works there.
     """
@@ -69,12 +80,22 @@ def train(folder: Path, setup: Setup | None, *, models: Path, samples: int, told
             told.happened(ledger)
 
         labeler = MockLabeler(rule=highest(judge), noise=ledger.setup.noise, seed=ledger.hparams.seed)
-        Experiment(journal=journal, ledger=ledger, prompts=pool, workshop=workshop, labeler=labeler, told=told).run()
+        Experiment(
+            journal=journal,
+            ledger=ledger,
+            prompts=pool,
+            workshop=workshop,
+            team=team,
+            labeler=labeler,
+            told=told,
+        ).run()
         Measuring(
             ledger=ledger, prompts=pool, workshop=workshop, judge=judge, samples=samples, note=note, said=told.said
         ).run()
         return write_report(folder, ledger)
     finally:
+        if team is not None:
+            team.disband()
         journal.close()
 
 

@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim.adam import adam
 from torch.optim.optimizer import Optimizer, ParamsT
 
@@ -56,13 +57,13 @@ class TFAdam(Optimizer):
             return
         states = [self._moments(p) for p in params]
         beta1, beta2 = group["betas"]
-        done = torch.full((len(params),), float(group["step"]), device=params[0].device)
+        done = torch.full((len(params),), float(group["step"]), device=_own(params[0]).device)
         group["step"] += 1
         adam(
-            params,
-            [p.grad for p in params],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
+            [_own(p) for p in params],
+            [_own(p.grad) for p in params if p.grad is not None],
+            [_own(state["exp_avg"]) for state in states],
+            [_own(state["exp_avg_sq"]) for state in states],
             [],
             list(done.unbind()),
             fused=True,
@@ -81,3 +82,8 @@ class TFAdam(Optimizer):
         if not state:
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(param), torch.zeros_like(param)
         return state
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """What this process has of a tensor: Adam goes element by element, so parts can be stepped apart."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -5,7 +5,7 @@ start, a reference that changed under the trainer. Each is invisible in the text
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -63,11 +63,21 @@ def checksum(parameters: Iterable[Tensor]) -> int:
     return sum(int(_words(parameter).sum(dtype=torch.int64)) for parameter in parameters) % 2**64
 
 
-def cosine(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    """Of the angle between two gradients, each a tensor per parameter; NaN if either is zero."""
-    inner = math.fsum((a * b).sum().item() for a, b in zip(one, other, strict=True))
-    lengths = [math.sqrt(math.fsum(part.square().sum().item() for part in gradient)) for gradient in (one, other)]
-    return inner / (lengths[0] * lengths[1]) if all(lengths) else math.nan
+def cosine(
+    one: Sequence[Tensor], other: Sequence[Tensor], summed: Callable[[Sequence[float]], list[float]] = list
+) -> float:
+    """Of the angle between two gradients, each a tensor per parameter; NaN if either is zero.
+
+    Args:
+        summed: adds numbers up over the processes that each have a part of both.
+    """
+    inner, *squares = summed(
+        [
+            math.fsum((a * b).sum().item() for a, b in zip(one, other, strict=True)),
+            *(math.fsum(part.square().sum().item() for part in gradient) for gradient in (one, other)),
+        ]
+    )
+    return inner / math.sqrt(squares[0] * squares[1]) if all(squares) else math.nan
 
 
 def _words(parameter: Tensor) -> Tensor:

@@ -34,6 +34,12 @@ class QueryBatch:
         """Queries that the reward model reads as the policy does: (b, q) int64 ids and bool mask, left-padded."""
         return cls(ids=ids, mask=mask, raw_ids=ids, raw_mask=mask)
 
+    def rows(self, rows: slice) -> "QueryBatch":
+        """Some of them."""
+        return QueryBatch(
+            ids=self.ids[rows], mask=self.mask[rows], raw_ids=self.raw_ids[rows], raw_mask=self.raw_mask[rows]
+        )
+
     @property
     def batch_size(self) -> int:
         """Queries in this batch."""
