@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from app.hparams import PPOHParams
 from tests.tiny import save_tiny_model
 from tests.workers.test_ppo_trainer import PPO, batch, counts_happy, make_trainer
+from workers import training_state
 from workers.ppo_objective import Losses, Objective
 from workers.ppo_trainer import PPOTrainer
 from workers.rlhf.guards import GuardError
@@ -107,6 +108,16 @@ def test_the_very_first_update_alone_starts_at_the_reference(folder: Path) -> No
     trainer = make_trainer(folder)
     kls = [trainer.update(batch(folder), counts_happy(folder))["objective/kl"] for _ in range(6)]
     assert max(map(abs, kls)) > 1e-2
+
+
+def test_signs_are_looked_at_first_then_as_often_as_asked_and_first_again_after_a_start(folder: Path) -> None:
+    trainer, again = (make_trainer(folder, guarded(sign_check=2)) for _ in range(2))
+    with capture_logs() as logs:
+        for _ in range(5):
+            trainer.update(batch(folder), counts_happy(folder))
+        training_state.unpack(again, *training_state.pack(trainer))
+        again.update(batch(folder), counts_happy(folder))
+    assert [entry["update"] for entry in logs if entry["event"] == "signs_checked"] == [0, 2, 4, 5]
 
 
 def test_samples_that_hardly_ever_end_stop_training(folder: Path) -> None:
