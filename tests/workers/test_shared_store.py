@@ -1,8 +1,6 @@
 """Two machines on one store: a real S3 server of the package index, and a folder by the same code."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ import pytest
 import torch
 
 from tests.composed import free_port
-from tests.processes import wait_until
+from tests.s3 import s3_server
 from workers.checkpoints import CheckpointStore, CorruptCheckpointError, MissingCheckpointError
 from workers.shared_store import UNSHARED_SECONDS, SharedStore, StoreUnreachableError, open_store
 
@@ -21,35 +19,18 @@ EXTRAS = {"config.json": b"{}"}
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    """An S3 server that keeps everything in memory."""
-    port = free_port()
-    words = [sys.executable, "-m", "moto.server", "-p", str(port)]
-    server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    options = {"endpoint_url": f"http://127.0.0.1:{port}", "key": "test", "secret": "test"}
-
-    def answers() -> bool:
-        try:
-            fsspec.filesystem("s3", skip_instance_cache=True, **options).mkdir("prefloop")
-        except Exception:
-            return False
-        return True
-
-    try:
-        wait_until("the S3 server", answers, 120)
-        yield options["endpoint_url"]
-    finally:
-        server.kill()
-        server.wait()
+def server() -> Iterator[dict[str, str]]:
+    with s3_server("prefloop") as variables:
+        yield variables
 
 
 @pytest.fixture(params=["s3", "folder"])
 def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "folder":
         return f"file://{tmp_path / 'place'}"
-    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("endpoint"))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    variables: dict[str, str] = request.getfixturevalue("server")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     fsspec.filesystem("s3").clear_instance_cache()
     return f"s3://prefloop/{tmp_path.name}"
 
