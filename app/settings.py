@@ -73,6 +73,8 @@ class Settings(BaseSettings):
     trainer_processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that a trainer starts to train one model together, a GPU for each; 1: it trains by itself. Where they
     cannot share the episodes of a minibatch evenly, fewer do."""
+    trainer_compile: bool = False
+    """Compile what PPO trains: worth it on a GPU, where the first updates then take a minute longer."""
     trainer_sharding: Literal["auto", "always", "never"] = "auto"
     """Whether these processes split policy, value network, gradients and optimizer among them (FSDP2): `auto` where a
     GPU has no room for a copy of each."""

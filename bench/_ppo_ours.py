@@ -65,7 +65,7 @@ def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu"
         value_network="separate" if options.separate else "shared",
     )
     task = TaskHParams(question="?", query_tokens=options.query, response_tokens=options.response, terminator=None)
-    return PPOTrainer(
+    trainer = PPOTrainer(
         Policy(LanguageModel(model.to(device)), frozen_layers=options.frozen),
         Policy(LanguageModel(reference.to(device))).requires_grad_(False),
         task=task,
@@ -78,6 +78,9 @@ def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu"
         share_trunk=not options.plain_trunk,
         ranks=ranks,
     )
+    if options.compiled:
+        trainer.models.compile()
+    return trainer
 
 
 def make_reward(options: argparse.Namespace, *, device: str = "cpu") -> RewardModel:
@@ -120,6 +123,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--separate", action="store_true", help="values from a network of their own, as the peer's")
     parser.add_argument("--frozen", type=int, default=0, help="lowest layers that are not trained")
     parser.add_argument("--plain-trunk", action="store_true", help="compute frozen layers anew in every pass")
+    parser.add_argument("--compiled", action="store_true", help="blocks compiled for the passes of training")
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,7 +61,12 @@ def _sampling_rate(policy: Policy, options: Namespace, rows: int) -> float:
     return tokens.numel() / (_now(options.device) - began)
 
 
-def training(shape: Shape, options: Namespace) -> dict[str, float]:
+def training_compiled(shape: Shape, options: Namespace) -> dict[str, float]:
+    """As `training`, the blocks compiled."""
+    return training(shape, options, compiled=True)
+
+
+def training(shape: Shape, options: Namespace, *, compiled: bool = False) -> dict[str, float]:
     """Episodes per second of whole PPO steps, and what share of the measured matrix peak the update reaches."""
     asked = Namespace(
         **{name: getattr(shape, name) for name in ("layers", "width", "heads")},
@@ -71,6 +76,7 @@ def training(shape: Shape, options: Namespace) -> dict[str, float]:
         separate=False,
         frozen=0,
         plain_trunk=False,
+        compiled=compiled,
     )
     trainer, reward = make_trainer(asked, bf16=True, device=options.device), make_reward(asked, device=options.device)
     watch = Stopwatch(trainer.reference)
@@ -94,11 +100,19 @@ def training(shape: Shape, options: Namespace) -> dict[str, float]:
     }
 
 
+PARTS: dict[str, Callable[[Shape, Namespace], Mapping[Any, float]]] = {
+    "agreement": agreement,
+    "sampled_per_second": sampled_per_second,
+    "training": training,
+    "training_compiled": training_compiled,
+}
+
+
 def measure(options: Namespace) -> Iterator[dict[str, Any]]:
     """One row per model and figure; later ones are left out once the time is up."""
     until = time.monotonic() + options.seconds
-    parts = {"agreement": agreement, "sampled_per_second": sampled_per_second, "training": training}
-    for part, function in parts.items():
+    for part in options.parts.split(","):
+        function = PARTS[part]
         for name in options.models.split(","):
             late = time.monotonic() > until
             yield {"model": name, "part": part, "found": None if late else function(SHAPES[name], options)}
@@ -148,6 +162,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--batch", type=int, default=512, help="episodes per PPO step")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batches", default="64,512,2048", help="samples written at once")
+    parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seconds", type=float, default=420, help="nothing is begun later than this")
     return parser.parse_args(arguments)
 

@@ -32,7 +32,8 @@ def words(options: argparse.Namespace) -> list[str]:
 
 def ours(options: argparse.Namespace, lane: str, variant: str) -> dict[str, Any]:
     """One run of Prefloop."""
-    extra = {"shared": [], "separate": ["--separate"], "top": ["--frozen", str(frozen_layers(options))]}[variant]
+    top = ["--frozen", str(frozen_layers(options))]
+    extra = {"shared": [], "separate": ["--separate"], "top": top, "compiled": ["--compiled"]}[variant]
     command: list[str | Path] = [sys.executable, "-m", "bench._ppo_ours", *words(options), "--lane", lane, *extra]
     return run_json(command)
 

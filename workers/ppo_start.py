@@ -31,6 +31,7 @@ class PPOStart:
     device: device
     bf16: bool
     ranks: Ranks
+    compiled: bool
     reward_model: Callable[[], Reward]
     """The plan's."""
 
@@ -57,6 +58,8 @@ class PPOStart:
             value_network=critic,
             ranks=self.ranks,
         )
+        if self.compiled:
+            trainer.models.compile()
         if plan.state_digest is not None:
             training_state.restore(trainer, self.store, plan.state_digest)
         return trainer

@@ -39,7 +39,13 @@ class TrainerTask(DatabaseTask):
     @cached_property
     def workshop(self) -> Workshop:
         """Models and checkpoints of this process."""
-        return Workshop(self.settings.home, threads=self.settings.trainer_threads, store=self.settings.store)
+        settings = self.settings
+        return Workshop(
+            settings.home,
+            threads=settings.trainer_threads,
+            store=settings.store,
+            compiled=settings.trainer_compile,
+        )
 
     @cached_property
     def team(self) -> Team | None:
@@ -52,6 +58,7 @@ class TrainerTask(DatabaseTask):
             store=settings.store,
             threads=settings.trainer_threads,
             sharding=settings.trainer_sharding,
+            compiled=settings.trainer_compile,
         )
         return Team(settings.trainer_processes, equipment)
 

@@ -90,7 +90,12 @@ def main(address: str, equipment: Equipment) -> None:
     logs.configure(settings.log_level if ranks.rank == 0 else "WARNING", settings.log_format)
     quiet.no_bars()
     workshop = Workshop(
-        equipment.home, threads=equipment.threads, models=equipment.models, store=equipment.store, ranks=ranks
+        equipment.home,
+        threads=equipment.threads,
+        models=equipment.models,
+        store=equipment.store,
+        ranks=ranks,
+        compiled=equipment.compiled,
     )
     with Client(address, "AF_UNIX") as trainer:
         Member(trainer, workshop).serve()

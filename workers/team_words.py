@@ -27,6 +27,8 @@ class Equipment:
     """Of all processes together; 0: all cores."""
     sharding: Sharding = "auto"
     """Whether they split one copy of what they train."""
+    compiled: bool = False
+    """Whether that is compiled."""
 
     def to_json(self) -> str:
         """For a command line."""
@@ -37,6 +39,7 @@ class Equipment:
                 "store": self.store,
                 "threads": self.threads,
                 "sharding": self.sharding,
+                "compiled": self.compiled,
             }
         )
 

@@ -106,9 +106,20 @@ def train(
         threads, team = settings.trainer_threads, None
         if settings.trainer_processes > 1:
             split = settings.trainer_sharding
-            equipment = Equipment(home=folder, models=models, threads=threads, sharding=split)
+            equipment = Equipment(
+                home=folder, models=models, threads=threads, sharding=split, compiled=settings.trainer_compile
+            )
             team = Team(settings.trainer_processes, equipment)
-        pages = run_experiment(folder, setup, models=models, samples=samples, told=bars, threads=threads, team=team)
+        pages = run_experiment(
+            folder,
+            setup,
+            models=models,
+            samples=samples,
+            told=bars,
+            threads=threads,
+            team=team,
+            compiled=settings.trainer_compile,
+        )
     print(*pages, sep="\n")
 
 

@@ -63,16 +63,19 @@ class Workshop:
         models: Path | None = None,
         store: str | None = None,
         ranks: Ranks = ALONE,
+        compiled: bool = False,
     ) -> None:
         """Keep checkpoints and features in `home`, base models in `models` or, without it, there too.
 
         Args:
             store: URL of the place of checkpoints that several machines share.
             ranks: processes that train together, each with a workshop; the first of them saves.
+            compiled: compile what PPO trains.
         """
         self.home = home
         self._home = models or home
         self.ranks = ranks
+        self.compiled = compiled
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.precision = precision.configure(self.device, threads)
         self.store = open_store(home / "checkpoints", store)
@@ -247,6 +250,7 @@ class Workshop:
             device=self.device,
             bf16=self.precision.bf16,
             ranks=self.ranks,
+            compiled=self.compiled,
             reward_model=lambda: self.reward_model(plan.reference, plan.reward),
         ).trainer(plan)
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 import torch
 
-from app.hparams import RewardHead
 from tests.processes import wait_for_end
 from tests.tiny import save_tiny_model
 from tests.workers import resumable
@@ -21,7 +20,6 @@ from workers.plans import PPOPlan, RewardFiles
 from workers.rlhf.guards import GuardError
 from workers.team import Team
 from workers.team_words import Equipment, Raised, TeamError
-from workers.trainers import Trainers
 from workers.training_state import LostStateError
 from workers.workshop import Workshop
 
@@ -78,27 +76,6 @@ def test_a_job_by_two_processes_is_a_job_by_one(team: Team, start: PPOPlan) -> N
             torch.testing.assert_close(states[0][file][name], value, atol=1e-5, rtol=0)
 
 
-def test_a_tuned_reward_model_by_two_processes_is_that_of_one(team: Team, model: Path) -> None:
-    """Two candidates compete on a fold that is kept out, one of them on features of the reference."""
-    small = resumable.hparams()
-    heads = (RewardHead(), RewardHead(tuned=True))
-    reward = {"heads": heads, "normalization_samples": 8, "batch": 3, "folds": 2}
-    asked = reward_plan(model, small.model_copy(update={"reward": small.reward.model_copy(update=reward)}))
-    workshop = Workshop(team.equipment.home, threads=1)
-    digest, report = Trainers(workshop=workshop, team=team).fit_reward(asked)
-    alone, expected = workshop.fit_reward(asked)
-    assert [one["loss"] for one in report["candidates"]] == pytest.approx(
-        [one["loss"] for one in expected["candidates"]], rel=1e-3
-    )
-    assert report["loss_train"] == pytest.approx(expected["loss_train"], rel=1e-3)
-    texts, files = [("she was", (2, 18)), ("a door", (5, 3, 18))], RewardFiles(checkpoint_id=uuid4(), digest=digest)
-    found, wanted = (
-        [one.score for one in workshop.judge(asked.reference, replace(files, digest=one), texts, small.task)]
-        for one in (digest, alone)
-    )
-    assert found == pytest.approx(wanted, abs=1e-3)
-
-
 def test_a_killed_process_ends_the_others_and_the_next_try_makes_what_an_unbroken_one_made(
     team: Team, start: PPOPlan
 ) -> None:
@@ -142,7 +119,9 @@ def test_no_more_processes_than_share_a_minibatch_evenly() -> None:
 
 def test_equipment_survives_a_command_line() -> None:
     for given in (
-        Equipment(home=Path("/a b/ü"), models=Path("/m"), store="s3://bucket/x", threads=3, sharding="never"),
+        Equipment(
+            home=Path("/a b/ü"), models=Path("/m"), store="s3://bucket/x", threads=3, sharding="never", compiled=True
+        ),
         Equipment(home=Path("h")),
     ):
         assert Equipment.from_json(given.to_json()) == given

@@ -93,6 +93,19 @@ def test_ppo_goes_on_from_disk_as_from_memory(folder: Path, hparams: RunHParams,
     assert all(torch.equal(one, other) for one, other in weights)
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor", "ignore:`torch.jit")  # the compiler's own
+def test_compiled_ppo_learns_the_same(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
+    start, seen = plan(folder, hparams, None), []
+    for compiled in (False, True):
+        workshop = Workshop(tmp_path / "home", compiled=compiled)
+        trainer = workshop.trainer(start)
+        seen.append([update(workshop, trainer, start) for _ in range(2)])
+    for plain, other in zip(*seen, strict=True):
+        timeless = {name: value for name, value in plain.items() if not name.startswith("time/")}
+        assert {name: other[name] for name in timeless} == pytest.approx(timeless, rel=1e-3, abs=1e-4)
+
+
 def test_after_a_failure_nothing_half_done_is_used(folder: Path, hparams: RunHParams, tmp_path: Path) -> None:
     workshop = Workshop(tmp_path / "home")
     start = plan(folder, hparams, None)

@@ -51,6 +51,7 @@ def train(
     told: Told,
     threads: int = 0,
     team: Processes | None = None,
+    compiled: bool = False,
 ) -> list[Path]:
     """Run an experiment to its end and measure it; paths of the report.
 
@@ -59,6 +60,7 @@ def train(
         models: folder of the base models.
         samples: of each policy in the last comparison.
         team: processes that train together; None: this one trains alone.
+        compiled: compile what PPO trains.
     Raises: InvalidError if there is nothing to go on with; ConflictError if the folder holds another experiment or
         another process works there.
     """
@@ -66,7 +68,8 @@ def train(
         raise InvalidError(NOTHING_HERE.format(folder))
     journal = Journal(folder)
     try:
-        ledger, workshop = read_ledger(journal), Workshop(folder, models=models, threads=threads)
+        ledger = read_ledger(journal)
+        workshop = Workshop(folder, models=models, threads=threads, compiled=compiled)
         if ledger.began is None:
             _begin(folder, journal, ledger, setup, workshop)
         elif setup is not None:
