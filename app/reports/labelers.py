@@ -1,7 +1,8 @@
 """How well the labelers of a run label: gold, repeats, places, lengths, speed, the reward model before it learned.
 
 Everything is counted from current labels of accounts whatever their standing, so that a page still shows why somebody
-was excluded. Whole columns are counted in PostgreSQL; intervals are made of the counts.
+was excluded; only the reward model is held against usable ones. Whole columns are counted in PostgreSQL; intervals are
+made of the counts.
 """
 
 from collections import defaultdict

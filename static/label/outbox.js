@@ -128,7 +128,8 @@ export class Outbox {
   #load() {
     const names = Object.keys(localStorage).filter((name) => name.startsWith(this.#prefix));
     for (const name of names.sort()) {
-      if (!this.#entries.has(name)) this.#entries.set(name, JSON.parse(localStorage.getItem(name)));
+      const kept = localStorage.getItem(name); // null: another tab has saved it this very moment
+      if (kept !== null && !this.#entries.has(name)) this.#entries.set(name, JSON.parse(kept));
     }
   }
 

@@ -1,5 +1,7 @@
 """The supply of comparisons: what counts, how much is wanted, what is retired."""
 
+import random
+from collections import Counter
 from uuid import UUID
 
 import pytest
@@ -8,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app import comparisons, labeling
 from app.errors import InvalidError
+from app.hparams import CollectionHParams
 from app.models import Comparison, ComparisonSample, ComparisonState, Purpose, Run, Split, Verdict
 from tests.factories import make_account, make_comparison, make_prompt, make_run, make_sample
 
@@ -56,6 +59,13 @@ class TestCreate:
                 policy_id=run.serving_id,
                 purpose=Purpose.TRAIN,
             )
+
+    def test_one_in_twenty_wants_five_people(self) -> None:
+        """The default; of 4,000 the standard deviation is 14."""
+        rng, collection = random.Random(0), CollectionHParams()
+        wanted = Counter(comparisons.draw_wanted(collection, rng) for _ in range(4000))
+        assert set(wanted) == {1, 5}
+        assert abs(wanted[5] - 200) < 56
 
     def test_as_many_as_the_task_compares(self, session: Session) -> None:
         run = make_run(session, preset="sentiment-pairs-small")

@@ -10,6 +10,7 @@ from app import labeling, reports
 from app.errors import NotFoundError
 from app.models import Account, Agreement, Comparison, ComparisonSample, Gold, Label, Purpose, Run, Sample, Verdict
 from tests.app.test_labeling import lease
+from tests.app.test_reports import fit_reward_model, give_label, give_scores
 from tests.factories import make_account, make_checkpoint, make_comparison, make_run
 
 TEXTS = (" a.", " bb.", " ccc.", " dddd.")
@@ -104,6 +105,16 @@ def test_places_lengths_and_times(session: Session, run: Run, ada: Account) -> N
     assert second.median_seconds == pytest.approx(0.05)
     assert (everybody.answers, everybody.fast, everybody.timed) == (24, 4, 24)
     assert sum(share.hits for share in everybody.places.chosen) == 24
+
+
+def test_each_is_held_against_the_reward_model_by_their_own_labels(session: Session, run: Run, ada: Account) -> None:
+    bob, model = make_account(session, "Bob"), fit_reward_model(session, run, [])
+    for person, slot in ((ada, 1), (ada, 1), (ada, 0), (bob, 0)):
+        comparison = make_comparison(session, run)
+        give_scores(session, model, comparison, [0, 1, 0, 0])
+        give_label(session, comparison, person, slot)
+    everybody, first, second = (one.reward_model for one in reports.labelers(session, run.id))
+    assert [(one.hits, one.n) for one in (everybody, first, second)] == [(2, 4), (2, 3), (0, 1)]
 
 
 def test_the_policy_wins_where_its_sample_was_chosen(session: Session, run: Run, ada: Account) -> None:
