@@ -29,7 +29,7 @@ def boss(site: Site) -> Account:
 
 @pytest.fixture
 def run(site: Site, boss: Account) -> Run:
-    """Three people answered the same comparisons; one of them is left out, one comparison is gold."""
+    """Three people answered the same comparisons; one is left out, one comparison is gold, one is flagged."""
     hparams = PRESETS["sentiment-small"]
     with session_scope(site.factory) as session:
         run = make_run(session, name="Happier stories", hparams=hparams.model_dump(mode="json"))
@@ -44,6 +44,7 @@ def run(site: Site, boss: Account) -> Run:
         gold.author(session, run.id, candidate.comparison_id, candidate.samples[0][0], "It is clear.", boss.id)
         exclusions.exclude(session, run.id, crowd[2].id, boss.id, "answered in half a second")
         stories(session, run)
+        object_to(session, run, crowd[0])
     assessment.assess(lambda: session_scope(site.factory), run.id)
     return run
 
@@ -55,6 +56,14 @@ def label_all(session: Session, run: Run, labeler: Account, *, place: int) -> No
         took, key = 4000 + 900 * number, str(uuid4())
         asked = got.comparison_id
         labeling.record(session, labeler.id, asked, verdict=Verdict.BEST, choice=choice, milliseconds=took, key=key)
+
+
+def object_to(session: Session, run: Run, labeler: Account) -> None:
+    """Flags one comparison and skips another."""
+    first, second = labeling.lease(session, labeler.id, run.id, count=2, lease_seconds=600)
+    labeling.flag(session, labeler.id, first.comparison_id, "personal data: a name and an address")
+    asked, why = second.comparison_id, "unclear question"
+    labeling.record(session, labeler.id, asked, verdict=Verdict.SKIP, choice=None, reason=why, key=str(uuid4()))
 
 
 @pytest.fixture
