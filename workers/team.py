@@ -43,7 +43,8 @@ START_SECONDS = 600.0
 POLL_SECONDS = 0.5
 GRACE_SECONDS = 2.0
 """Between a process's end and the news of it: those that waited for it fail at once."""
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
+"""A process takes some to take its libraries down, more where others have the cores."""
 
 log = structlog.get_logger()
 
@@ -91,16 +92,19 @@ class Team:
 
     def disband(self) -> None:
         """End all processes; there need be none."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.end()
+        self._end(at_once=False)
 
     def _carried_out(self, order: Order, size: int, heard: Answers) -> Any:
         try:
             return self._assembled(size).carry_out(order, heard)
         except BaseException:  # an end of the trainer itself, too: what they hold is half-done
-            self.disband()
+            self._end(at_once=True)
             raise
+
+    def _end(self, *, at_once: bool) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.end(at_once=at_once)
 
     def _assembled(self, size: int) -> "_Running":
         if self._running is not None and (len(self._running.members) != size or not self._running.idle):
@@ -133,7 +137,7 @@ class _Running:
             try:
                 self._let_in(door, size)
             except BaseException:
-                self.end()
+                self.end(at_once=True)
                 raise
         log.info("team_started", processes=size, threads=threads)
 
@@ -160,15 +164,19 @@ class _Running:
                             self._say(rank, answer)
         return results[0]
 
-    def end(self) -> None:
-        """Hang up, then insist."""
+    def end(self, *, at_once: bool) -> None:
+        """Hang up, whereupon whoever waits for an order ends; then insist.
+
+        Args:
+            at_once: some may wait for one that is gone, and would not hear.
+        """
         for line in self._lines:
             line.close()
-        for insist in (None, signal.SIGTERM, signal.SIGKILL):
+        for insist in (signal.SIGTERM, signal.SIGKILL) if at_once else (None, signal.SIGTERM, signal.SIGKILL):
             if insist is not None:
                 self._launcher.send_signal(insist)
             try:
-                self._launcher.wait(STOP_SECONDS if self.members else GRACE_SECONDS)
+                self._launcher.wait(STOP_SECONDS)
                 break
             except subprocess.TimeoutExpired:
                 continue
