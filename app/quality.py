@@ -28,6 +28,10 @@ class Mean:
     high: float
     n: int
 
+    def turned(self) -> "Mean":
+        """Of a share: that of the other side."""
+        return Mean(mean=1 - self.mean, low=1 - self.high, high=1 - self.low, n=self.n)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:

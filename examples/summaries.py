@@ -33,7 +33,7 @@ TASK: dict[str, Any] = {
 HPARAMS: dict[str, Any] = {
     "task": TASK,
     "prompt_set": SET,
-    "reward": {"heads": [{"readouts": [{"pooling": "mean", "depth": 0.5}]}]},
+    "reward": {"heads": [{"readouts": [{"pooling": "mean", "depth": 0.5}]}], "normalization_samples": 64},
     "schedule": {
         "initial_labels": 30,
         "total_labels": 60,
@@ -58,15 +58,19 @@ _WORD = re.compile(r"[a-z]{5,}")
 
 
 def retells(prompt: str, texts: Sequence[str]) -> int | str:
-    """The text with the most of the prompt's longer words in it, fewer where five words in a row are copied."""
+    """The text with the most of the prompt's longer words in it, fewer where five words in a row are copied.
+
+    Of texts that are equal in this the one of the most different words is taken: a tie teaches nothing here.
+    """
     scores = [_retold(prompt.lower(), text.lower()) for text in texts]
     return "tie" if scores.count(max(scores)) > 1 else scores.index(max(scores))
 
 
-def _retold(prompt: str, text: str) -> float:
+def _retold(prompt: str, text: str) -> tuple[float, int]:
     words = text.split()
     copied = sum(" ".join(words[start : start + 5]) in prompt for start in range(max(0, len(words) - 4)))
-    return len(set(_WORD.findall(text)) & set(_WORD.findall(prompt))) - 0.5 * copied
+    retold = len(set(_WORD.findall(text)) & set(_WORD.findall(prompt)))
+    return retold - 0.5 * copied, len(set(words))
 
 
 def written(folder: Path, count: int) -> tuple[Path, Path]:
@@ -89,11 +93,12 @@ def taught(folder: Path, rows: Path, model: str, *settings: str) -> Path:
     return out
 
 
-def learned(client: Client, url: str, token: str, name: str, model: str, hparams: dict[str, Any]) -> str:
-    """A run that is done; its labelers follow the rule."""
+def learned(client: Client, url: str, token: str, name: str, model: str, seconds: float) -> str:
+    """A run that is done; its labelers follow the rule, and take so many seconds for a label."""
     found = {run.name: run.id for run in client.runs()}
-    run_id = found.get(name) or client.create_run(name, model, preset="cnndm", hparams=hparams).id
-    prefloop("simulate", "--rule", RULE, "--url", url, "--token", token, "--run", run_id, "--seconds-per-label", "0.5")
+    run_id = found.get(name) or client.create_run(name, model, preset="cnndm", hparams=HPARAMS).id
+    site = ("--url", url, "--token", token, "--run", run_id)
+    prefloop("simulate", "--rule", RULE, *site, "--seconds-per-label", str(seconds))
     return str(run_id)
 
 
@@ -102,15 +107,15 @@ def prefloop(*words: object) -> None:
     subprocess.run([str(Path(sys.executable).with_name("prefloop")), *map(str, words)], check=True)
 
 
-def main(url: str, token: str, model: str, folder: Path) -> None:
+def main(url: str, token: str, model: str, folder: Path, *, seconds_per_label: float = 0.5) -> None:
     """All of it."""
     news, rows = written(folder, 80)
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as http:
         print(bring(http, news, SET, column="article", reference_column="summary"))
     supervised = taught(folder, rows, model, "supervised.epochs=2", "supervised.batch=8")
     with Client(url, token) as client:
-        first = learned(client, url, token, "PPO from the model", model, HPARAMS)
-        second = learned(client, url, token, "PPO from the supervised model", str(supervised), HPARAMS)
+        first = learned(client, url, token, "PPO from the model", model, seconds_per_label)
+        second = learned(client, url, token, "PPO from the supervised model", str(supervised), seconds_per_label)
     prefloop("summaries", "--run", first, "--also", second, "--supervised", supervised)
     print(f"{url}/runs/{first} and its report: {url}/runs/{first}/report")
 

@@ -21,6 +21,7 @@ from app.settings import Settings
 from examples.dpo import train
 from examples.own_prompts import bring
 from examples.own_task import start
+from examples.summaries import retells
 from tests.factories import make_account
 from tests.tiny import save_tiny_model
 from tests.workers.transfers.carried import errand_on
@@ -61,6 +62,15 @@ def test_a_rule_labeler_picks_the_calmest() -> None:
     rule = load_rule("examples.rule_labeler:calmest")
     assert rule("", ["a!", "b", "c!!"]) == 1
     assert rule("", ["a!", "b", "c"]) == "tie"
+
+
+def test_the_summarizers_rule_picks_what_retells_without_copying() -> None:
+    prompt = "The council of Penrose closed its old bridge after inspectors found deep cracks."
+    copied = "The council of Penrose closed its old bridge."
+    assert retells(prompt, ["A town did something.", "Penrose closed a bridge with cracks.", copied]) == 1
+    assert retells(prompt, [copied, "Penrose closed the bridge."]) == 1, "what is copied word for word counts less"
+    assert retells(prompt, ["It was so so so.", "It was a sunny day."]) == 1, "of equals the richer one"
+    assert retells(prompt, ["A town.", "A town."]) == "tie"
 
 
 @pytest.mark.usefixtures("carrier")

@@ -42,7 +42,7 @@ def test_from_articles_to_the_report(
         url, token = ready["url"], ready["api_token"]
         with Client(url, token) as client:
             client.stop(ready["run_id"])
-            main(url, token, str(prefloop.home / "tiny"), tmp_path)
+            main(url, token, str(prefloop.home / "tiny"), tmp_path, seconds_per_label=0.05)
             made = {run.name: run for run in client.runs()}
             run_id = made["PPO from the model"].id
             assert {run.phase for name, run in made.items() if name.startswith("PPO")} == {"finished"}

@@ -135,6 +135,8 @@ def export_model(
     to: Annotated[str | None, typer.Option(help="Push it: hf://user/name, s3://..., any URL of fsspec.")] = None,
 ) -> None:
     """Write a policy or reward model as a Hugging Face folder with a card."""
+    if out.exists():
+        raise InvalidError(f"{out} is there already: choose a new folder.")
     settings = embedded.with_urls(Settings())
     with _factory(settings) as factory:
         with session_scope(factory) as session:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from huggingface_hub.errors import HfHubHTTPError
 
 from app.errors import InvalidError, UnavailableError
 
@@ -28,6 +29,11 @@ def read(source: str, *, subset: str | None, split: str) -> Iterator[dict[str, A
         raise UnavailableError(
             f"The Hugging Face hub does not give {source} ({_first_line(error)}): check the network, or give a folder."
         ) from error
+    except HfHubHTTPError as error:  # in the midst of the rows
+        said = f"The Hugging Face hub does not give {source} ({_first_line(error)})"
+        if error.response.status_code in (401, 403, 404):
+            raise InvalidError(f"{said}: set HF_TOKEN to a token that may read it, where the import runs.") from error
+        raise UnavailableError(f"{said}: try again later.") from error
     except (ValueError, FileNotFoundError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise InvalidError(f"{source} cannot be read as a data set: {_first_line(error)}.") from error
 

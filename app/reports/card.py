@@ -4,12 +4,27 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from app import guidelines
 from app.errors import NotFoundError
-from app.models import Checkpoint, CheckpointKind, Evaluation, Label, LabelSet, LabelSetItem, Run
+from app.models import Checkpoint, CheckpointKind, Contest, Evaluation, Label, LabelSet, LabelSetItem, Run
+from app.quality import Mean
+from app.reports.contests import contest_result
+from app.reports.run_quality import AgreementReport, agreement
+from app.reports.summaries import JUDGE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Met:
+    """What people said blindly of a policy beside another writer."""
+
+    other: str
+    comparisons: int
+    """With a vote."""
+    win_rate: Mean
+    """Of the policy; a tie is half a win."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +49,13 @@ class Card:
     """Number of the reward model that trained a policy."""
     accuracy: dict[str, float] | None
     """Of that reward model on labels it did not see, with its 95 % interval."""
+    agreement: AgreementReport | None
+    """Of labelers with each other, where several answered the same."""
+    met: tuple[Met, ...]
+    """Blind head-to-heads of a policy, oldest first."""
     evaluations: tuple[dict[str, Any], ...]
+    summaries: tuple[dict[str, Any], ...]
+    """Rows of the newest table of summaries of the policy, by ROUGE and copying."""
     guideline: str | None
     """The newest version."""
 
@@ -63,7 +84,10 @@ def card(session: Session, checkpoint_id: UUID) -> Card:
         labelers=_labelers(session, judge.label_set_id),
         reward_model=judge.number if judge is not checkpoint else None,
         accuracy=judge.report.get("accuracy_valid") or judge.report.get("accuracy_heldout"),
+        agreement=agreement(session, run.id),
+        met=_met(session, checkpoint),
         evaluations=_evaluations(session, checkpoint.id),
+        summaries=_summaries(session, checkpoint.id),
         guideline=newest.text if newest else None,
     )
 
@@ -78,8 +102,29 @@ def _labelers(session: Session, label_set_id: UUID | None) -> int | None:
     )
 
 
+def _met(session: Session, checkpoint: Checkpoint) -> tuple[Met, ...]:
+    """Contests of the policy itself, not of its best of many."""
+    sides = [side["checkpoint"].as_string() == str(checkpoint.id) for side in (Contest.left, Contest.right)]
+    held = session.scalars(select(Contest).where(or_(*sides)).order_by(Contest.created_at, Contest.id)).all()
+    found = []
+    for one in held:
+        is_left = one.left["checkpoint"] == str(checkpoint.id)
+        result = contest_result(session, one.id)
+        if (one.left if is_left else one.right)["best_of"] == 1 and result.win_rate is not None:
+            rate = result.win_rate if is_left else result.win_rate.turned()
+            other = result.right if is_left else result.left
+            comparisons = result.wins + result.losses + result.ties
+            found.append(Met(other=other, comparisons=comparisons, win_rate=rate))
+    return tuple(found)
+
+
 def _evaluations(session: Session, checkpoint_id: UUID) -> tuple[dict[str, Any], ...]:
-    rows = session.scalars(
-        select(Evaluation).where(Evaluation.policy_id == checkpoint_id).order_by(Evaluation.created_at)
-    )
+    of_policy = (Evaluation.policy_id == checkpoint_id, Evaluation.judge != JUDGE)
+    rows = session.scalars(select(Evaluation).where(*of_policy).order_by(Evaluation.created_at))
     return tuple({"judge": one.judge, "samples": one.samples, **one.result} for one in rows)
+
+
+def _summaries(session: Session, checkpoint_id: UUID) -> tuple[dict[str, Any], ...]:
+    of_policy = (Evaluation.policy_id == checkpoint_id, Evaluation.judge == JUDGE)
+    newest = session.scalar(select(Evaluation).where(*of_policy).order_by(Evaluation.created_at.desc()).limit(1))
+    return () if newest is None else tuple(newest.result["rows"])

@@ -68,7 +68,7 @@ def _compared(
         contest_id=result.id,
         name=ours.name,
         kl=kl + best_of_n_kl(ours.best_of),
-        win_rate=_turned(result.win_rate) if turned else result.win_rate,
+        win_rate=result.win_rate.turned() if turned and result.win_rate else result.win_rate,
         score=result.score_right if turned else result.score_left,
         comparisons=result.wins + result.losses + result.ties,
     )
@@ -76,7 +76,3 @@ def _compared(
 
 def _is_reference(run: Run, side: Side) -> bool:
     return side.kind == "policy" and side.checkpoint == str(run.reference_id) and side.best_of == 1
-
-
-def _turned(rate: Mean | None) -> Mean | None:
-    return rate and Mean(mean=1 - rate.mean, low=1 - rate.high, high=1 - rate.low, n=rate.n)

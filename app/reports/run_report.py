@@ -31,6 +31,10 @@ SHOWN = (
     "reward/accuracy_incoming",
     "reward/accuracy_valid",
     "reward/calibration_error_heldout",
+    "copying/novel_sentences",
+    "copying/novel_bigrams",
+    "copying/openings",
+    "copying/position",
 )
 POINTS = 200
 SAMPLES = 8

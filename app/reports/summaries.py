@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from app import copying
 from app.copying import Copying
 from app.models import (
+    Account,
     Checkpoint,
     CheckpointKind,
+    Comparison,
     Evaluation,
     Label,
     LabelAnswer,
@@ -27,6 +29,7 @@ from app.models import (
     SamplePurpose,
 )
 from app.quality import wilson_interval
+from app.usable import stands
 
 NEWEST = 256
 """Samples of a policy that are looked at."""
@@ -88,7 +91,7 @@ class Audited:
 
 
 def audit(session: Session, run_id: UUID) -> tuple[Audited, ...]:
-    """Ratings of the question `accuracy`, by the policy that wrote the summary."""
+    """Ratings of the question `accuracy` by labels that stand, by the policy that wrote the summary."""
     rows = session.execute(
         select(
             Checkpoint.kind,
@@ -98,9 +101,11 @@ def audit(session: Session, run_id: UUID) -> tuple[Audited, ...]:
             func.count().filter(LabelAnswer.rating >= 6).label("accurate"),
         )
         .join(Label, Label.id == LabelAnswer.label_id)
+        .join(Comparison, Comparison.id == Label.comparison_id)
+        .join(Account, Account.id == Label.labeler_id)
         .join(Sample, Sample.id == Label.chosen_sample_id)
         .join(Checkpoint, Checkpoint.id == Sample.policy_id)
-        .where(Sample.run_id == run_id, LabelAnswer.question == Question.ACCURACY)
+        .where(Sample.run_id == run_id, LabelAnswer.question == Question.ACCURACY, stands())
         .group_by(Checkpoint.kind, Checkpoint.number)
         .order_by(Checkpoint.kind, Checkpoint.number)
     )

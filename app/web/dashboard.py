@@ -47,7 +47,9 @@ CURVES = (
     "reward/calibration_error_valid",
     "time/episodes_per_second",
     "copying/novel_sentences",
+    "copying/novel_bigrams",
     "copying/openings",
+    "copying/position",
 )
 """Metrics the page draws; it draws `labels/usable` too, which is counted from the labels themselves."""
 LISTED = (CheckpointKind.REFERENCE, CheckpointKind.POLICY, CheckpointKind.REWARD_MODEL)

@@ -30,8 +30,12 @@ const CHARTS = [
   { id: "explained", title: "Explained variance of values", unit: "share", x: "episodes", digits: 2, curves: [["ppo/val/var_explained", "share"]] },
   { id: "speed", title: "Speed", unit: "episodes/s", x: "episodes", digits: 2, curves: [["time/episodes_per_second", "speed"]], zero: true },
   {
-    id: "copying", title: "Copying", unit: "%", x: "episodes", scale: PERCENT, digits: 0, summary: true, range: [0, 100],
-    curves: [["copying/novel_sentences", "sentences of its own"], ["copying/openings", "openings copied"]],
+    id: "copying", title: "Not in the source", unit: "%", x: "episodes", scale: PERCENT, digits: 0, summary: true, range: [0, 100],
+    curves: [["copying/novel_sentences", "sentences"], ["copying/novel_bigrams", "bigrams"]],
+  },
+  {
+    id: "copied", title: "Copied from the source", unit: "%", x: "episodes", scale: PERCENT, digits: 0, summary: true, range: [0, 100],
+    curves: [["copying/openings", "openings"], ["copying/position", "mean place, 0 is its beginning"]],
   },
 ];
 

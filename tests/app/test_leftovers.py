@@ -1,9 +1,5 @@
 """Uploads and exports go when they are old and nobody needs them; what is in use stays."""
 
-import os
-import time
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,40 +8,10 @@ from sqlalchemy.orm import Session
 from app import leftovers, transfers, uploads
 from app.errors import InvalidError
 from app.kinds import JobKind
-from app.models import Job, JobState
+from app.models import JobState
+from tests.leftover_files import asked, exported, uploaded
 
 DAYS = 30
-
-
-def uploaded(home: Path, name: str, *, days_ago: float) -> str:
-    with uploads.new_file(home, name) as (source, file):
-        file.write(b"x" * 100)
-    path = uploads.path_of(home, source)
-    _age((path, path.parent), days_ago)
-    return source
-
-
-def exported(session: Session, home: Path, state: JobState, *, days_ago: float) -> Path:
-    job = asked(session, JobKind.EXPORT_LABELS, None, state, days_ago=days_ago)
-    folder = transfers.folder_of(home, job.id)
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "labels.jsonl").write_bytes(b"x" * 50)
-    _age((folder / "deep" / "labels.jsonl", folder / "deep", folder), days_ago)
-    return folder
-
-
-def asked(session: Session, kind: JobKind, source: str | None, state: JobState, *, days_ago: float) -> Job:
-    finished = None if state in (JobState.QUEUED, JobState.RUNNING) else datetime.now(UTC) - timedelta(days=days_ago)
-    job = Job(kind=kind, step=0, args={"order": {"source": source}}, state=state, finished_at=finished)
-    session.add(job)
-    session.flush()
-    return job
-
-
-def _age(paths: Iterable[Path], days: float) -> None:
-    then = time.time() - days * leftovers.DAY
-    for path in paths:
-        os.utime(path, (then, then))
 
 
 def test_what_was_not_used_for_long_goes(session: Session, tmp_path: Path) -> None:

@@ -7,9 +7,12 @@ import torch
 from sqlalchemy import select
 from typer.testing import CliRunner
 
+from app import uploads
 from app.db import SessionFactory, session_scope
-from app.models import Checkpoint
+from app.errors import InvalidError
+from app.models import Checkpoint, JobState
 from tests.factories import make_checkpoint, make_run
+from tests.leftover_files import exported, uploaded
 from workers import collection
 from workers.checkpoints import CheckpointStore
 from workers.cli import app
@@ -96,4 +99,31 @@ def test_the_command_lists_first_and_removes_when_told(
 
     assert "Removed: 1 checkpoints" in CliRunner().invoke(app, ["gc", "--remove"]).output
     assert store.digests() == set()
+    assert "nothing to remove" in CliRunner().invoke(app, ["gc"]).output
+
+
+def test_the_command_lists_and_removes_old_uploads_and_exports_too(
+    session_factory: SessionFactory, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("HOME", str(tmp_path)), ("DATABASE_URL", database_url), ("FILE_DAYS", "7")):
+        monkeypatch.setenv(f"PREFLOOP_{name}", value)
+    old, young = uploaded(tmp_path, "old.jsonl", days_ago=8), uploaded(tmp_path, "young.jsonl", days_ago=6)
+    with session_scope(session_factory) as session:
+        done = exported(session, tmp_path, JobState.DONE, days_ago=8)
+        running = exported(session, tmp_path, JobState.RUNNING, days_ago=8)
+
+    listed = CliRunner().invoke(app, ["gc"])
+    assert listed.exit_code == 0, listed.output
+    assert "(old.jsonl)" in listed.output
+    assert f"export {done.name[:8]} (labels.jsonl)" in listed.output
+    assert "young.jsonl" not in listed.output
+    assert running.name[:8] not in listed.output
+    assert "In all 0 checkpoints, 2 uploads and exports" in listed.output
+    assert uploads.path_of(tmp_path, old).exists(), "it is only listed"
+
+    assert "Removed: 0 checkpoints, 2 uploads and exports" in CliRunner().invoke(app, ["gc", "--remove"]).output
+    with pytest.raises(InvalidError, match="upload the file again"):
+        uploads.path_of(tmp_path, old)
+    assert uploads.path_of(tmp_path, young).exists()
+    assert (done.exists(), running.exists()) == (False, True)
     assert "nothing to remove" in CliRunner().invoke(app, ["gc"]).output

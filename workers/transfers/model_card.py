@@ -1,10 +1,10 @@
 """The README.md of an exported model, filled from its run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from app.kinds import Split
-from app.reports.card import Card
+from app.reports.card import Card, Met
 
 POLICY_USE = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -40,16 +40,17 @@ print(score(prompt, response))
 Scores have mean 0 and standard deviation 1 on samples of the base model."""
 
 
-def render(facts: Card, *, classifier: bool | None) -> str:
+def render(facts: Card, *, classifier: bool | None, reads: str = "formatted") -> str:
     """The card as Markdown with its YAML head.
 
     Args:
         classifier: of a reward model, whether it loads as a sequence classifier; None: it is a policy.
+        reads: of a reward model, `formatted` or `raw`: whether it reads the task's prefix and suffix.
     """
-    return "\n".join(_lines(facts, classifier)) + "\n"
+    return "\n".join(_lines(facts, classifier, reads)) + "\n"
 
 
-def _lines(facts: Card, classifier: bool | None) -> Iterator[str]:
+def _lines(facts: Card, classifier: bool | None, reads: str) -> Iterator[str]:
     task = facts.hparams["task"]
     name = "Policy" if classifier is None else "Reward model"
     pipeline = {None: "text-generation", True: "text-classification", False: None}[classifier]
@@ -57,8 +58,12 @@ def _lines(facts: Card, classifier: bool | None) -> Iterator[str]:
     yield from ([f"pipeline_tag: {pipeline}"] if pipeline else [])
     yield from ("---", "", f"# {name} {facts.number} of {facts.run}", "")
     yield f"{_what(classifier)} Its base model is `{facts.base_model}`; the task: {task['question']}"
-    yield from ("", "## Use", "", _use(task, classifier), "", "## How it was made", "", "| | |", "|---|---|")
+    yield from ("", "## Use", "", _use(task, classifier, reads), "", "## How it was made", "", "| | |", "|---|---|")
     yield from (f"| {what} | {said} |" for what, said in _facts(facts))
+    if facts.met:
+        yield from ("", "## Blind head-to-heads", "", *_met(facts.met))
+    if facts.summaries:
+        yield from ("", "## Summaries of test prompts", "", *_summaries(facts.summaries))
     if facts.evaluations:
         yield from ("", "## Evaluations", "", *map(_evaluation, facts.evaluations))
     if facts.guideline:
@@ -78,8 +83,8 @@ def _what(classifier: bool | None) -> str:
     return "A model of human choices: the higher its score, the likelier people pick the text."
 
 
-def _use(task: dict[str, Any], classifier: bool | None) -> str:
-    known = {"prefix": task["prefix"], "suffix": task["suffix"]}
+def _use(task: dict[str, Any], classifier: bool | None, reads: str) -> str:
+    known = {name: task[name] if reads == "formatted" else "" for name in ("prefix", "suffix")}
     if classifier is None:
         return POLICY_USE.format(**known, tokens=task["response_tokens"], temperature=task["temperature"])
     return CLASSIFIER_USE.format(**known) if classifier else PARTS_USE
@@ -95,6 +100,12 @@ def _facts(facts: Card) -> Iterator[tuple[str, str]]:
         low, high = facts.accuracy["low"], facts.accuracy["high"]
         interval = f"[{low:.1%}, {high:.1%}]"
         yield "its agreement with labels it did not see", f"{facts.accuracy['value']:.1%} {interval}"
+    if facts.agreement is not None and facts.agreement.percent is not None:
+        percent = facts.agreement.percent
+        interval = f"[{percent.low:.1%}, {percent.high:.1%}] on {facts.agreement.comparisons:,} comparisons"
+        yield "labelers' agreement with each other", f"{percent.value:.1%} {interval}"
+    if facts.agreement is not None and facts.agreement.alpha is not None:
+        yield "Krippendorff's alpha of the labelers", f"{facts.agreement.alpha.value:.2f}"
     if facts.kl is not None:
         yield "KL from the base model", f"{facts.kl:.2f} nats per response"
     if facts.kl_coef is not None:
@@ -104,6 +115,26 @@ def _facts(facts: Card) -> Iterator[tuple[str, str]]:
     task = facts.hparams["task"]
     ends = "" if task["terminator"] is None else f", ended at {task['terminator']!r}"
     yield "samples", f"{task['response_tokens']} tokens at temperature {task['temperature']}{ends}"
+
+
+def _met(found: Sequence[Met]) -> Iterator[str]:
+    yield from ("| against | wins | 95 % | comparisons |", "|---|---|---|---|")
+    for one in found:
+        low, high = max(one.win_rate.low, 0.0), min(one.win_rate.high, 1.0)
+        yield f"| {one.other} | {one.win_rate.mean:.1%} | {low:.1%} to {high:.1%} | {one.comparisons:,} |"
+
+
+def _summaries(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    head = ("writer", "ROUGE-1", "ROUGE-2", "ROUGE-L", "own sentences", "openings copied")
+    yield from (f"| {' | '.join(head)} |", f"|{'---|' * len(head)}")
+    for row in rows:
+        scores = (_figure(row, name, "{:.2f}") for name in ("rouge1", "rouge2", "rougeL"))
+        shares = (_figure(row, name, "{:.0%}") for name in ("novel_sentences", "openings"))
+        yield f"| {' | '.join((row['writer'], *scores, *shares))} |"
+
+
+def _figure(row: Mapping[str, Any], name: str, form: str) -> str:
+    return "" if row.get(name) is None else form.format(row[name])
 
 
 def _evaluation(one: dict[str, Any]) -> str:

@@ -1,15 +1,13 @@
-"""Models out: a policy or reward model as a Hugging Face folder with its card, and to a hub or any store of fsspec."""
+"""Models out: a policy or reward model as a Hugging Face folder with its card, pushed elsewhere where asked."""
 
 import shutil
 from pathlib import Path
 from uuid import UUID
 
-import fsspec
-from huggingface_hub import HfApi
 from sqlalchemy.orm import Session
 
 from app import retention, runs, transfers
-from app.errors import InvalidError, UnavailableError
+from app.errors import InvalidError
 from app.models import Checkpoint, CheckpointKind
 from app.orders import ModelOrder
 from app.reports.card import Card, card
@@ -20,9 +18,9 @@ from workers.reward_folder import write_reward_model
 from workers.transfers.errand import Errand
 from workers.transfers.labels_out import described
 from workers.transfers.model_card import render
+from workers.transfers.pushing import push
 from workers.workshop import Workshop
 
-HUB = "hf://"
 OURS = {"manifest.json", "value_head.safetensors"}
 """Of a published policy, what only Prefloop reads."""
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
@@ -31,7 +29,8 @@ MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 def export_model(errand: Errand, workshop: Workshop) -> None:
     """Do an export of a checkpoint.
 
-    Raises: InvalidError for a checkpoint that is no model; UnavailableError if the target does not take it.
+    Raises: InvalidError for a checkpoint that is no model, or a target that refuses it; UnavailableError if the target
+    cannot be reached. The folder stays either way.
     """
     order = ModelOrder.model_validate(errand.claim.args["order"])
     with errand.transaction() as session:
@@ -40,6 +39,7 @@ def export_model(errand: Errand, workshop: Workshop) -> None:
     folder = transfers.folder_of(errand.home, errand.claim.job_id) / f"{checkpoint.kind}-{checkpoint.number}"
     shutil.rmtree(folder, ignore_errors=True)
     classifier: bool | None = None
+    reads = "formatted"
     if checkpoint.kind == CheckpointKind.REWARD_MODEL:
         reward = workshop.reward_model(files, RewardFiles(checkpoint_id=checkpoint.id, digest=checkpoint.digest))
         reads = workshop.store.manifest(checkpoint.digest)["meta"].get("query", "formatted")
@@ -47,41 +47,12 @@ def export_model(errand: Errand, workshop: Workshop) -> None:
         classifier = write_reward_model(folder, reward, tokenizer, task=task, reads=reads)
     else:
         _copy_policy(folder, workshop, files)
-    (folder / "README.md").write_text(render(facts, classifier=classifier), encoding="utf-8")
+    (folder / "README.md").write_text(render(facts, classifier=classifier, reads=reads), encoding="utf-8")
     pushed = push(folder, order.to) if order.to else None
     found = [described(path) | {"name": f"{folder.name}/{path.name}"} for path in sorted(folder.iterdir())]
     with errand.transaction() as session:
         result = {"folder": str(folder), "classifier": classifier, "pushed": pushed, "model_files": found}
         fencing.finish(session, errand.claim, result)
-
-
-def push(folder: Path, to: str) -> str:
-    """Send a folder to `hf://user/name` or to any URL of fsspec, such as `s3://bucket/name`; where it is now.
-
-    Raises: UnavailableError if that fails.
-    """
-    try:
-        return _push_to_hub(folder, to.removeprefix(HUB)) if to.startswith(HUB) else _put(folder, to)
-    except ImportError as error:
-        raise UnavailableError(f"{to} needs a package that is not installed: {error}.") from error
-    except Exception as error:  # each store raises kinds of its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UnavailableError(f"{to} does not take the model ({reason}); it stays in {folder}.") from error
-
-
-def _push_to_hub(folder: Path, name: str) -> str:
-    api = HfApi()
-    api.create_repo(name, exist_ok=True, private=True)
-    api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload from Prefloop")
-    return f"{HUB}{name}"
-
-
-def _put(folder: Path, to: str) -> str:
-    files, root = fsspec.core.url_to_fs(to)
-    files.makedirs(root, exist_ok=True)
-    for path in sorted(folder.iterdir()):
-        files.put_file(str(path), f"{root.rstrip('/')}/{path.name}")
-    return to
 
 
 def _asked(session: Session, checkpoint_id: UUID) -> tuple[Checkpoint, Card, PolicyFiles]:

@@ -112,8 +112,10 @@ def test_the_table_of_summaries_stands_on_the_runs_page_and_in_its_report(
 ) -> None:
     sign_in(client, Role.RESEARCHER)
     run = make_run(session, preset="cnndm")
-    names = ("rouge1", "rouge2", "rougeL", "rouge", "novel_sentences", "novel_bigrams", "openings")
-    row = {"writer": "lead-3", "position": None} | dict.fromkeys(names, 0.31)
+    scores = {"rouge1": 40.4, "rouge2": 17.66, "rougeL": 36.62, "rouge": 31.55}
+    shares = {"novel_sentences": 0.0, "novel_1grams": 0.01, "novel_bigrams": 0.02, "novel_3grams": 0.03}
+    places = {"novel_4grams": 0.04, "openings": 0.97, "openings_after_preamble": None, "position": 0.12}
+    row = {"writer": "lead-3"} | scores | shares | places
     session.add(
         Evaluation(run_id=run.id, policy_id=run.serving_id, judge="summaries", samples=64, result={"rows": [row]})
     )
@@ -123,4 +125,5 @@ def test_the_table_of_summaries_stands_on_the_runs_page_and_in_its_report(
         assert answer.status_code == 200, answer.text
         page = BeautifulSoup(answer.text, "html.parser")
         cells = [cell.text for cell in page.select('section[aria-labelledby="summaries-title"] tbody td')]
-        assert cells == ["0.31", "0.31", "0.31", "0.31", "31 %", "31 %", "31 %", ""]
+        said = ["40.40", "17.66", "36.62", "31.55", "0 %", "1 %", "2 %", "3 %", "4 %", "97 %", "", "12 %"]
+        assert cells == said

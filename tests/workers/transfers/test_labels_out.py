@@ -1,23 +1,29 @@
 """Labels out and in again: what each form holds comes back, byte for byte where the form allows."""
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import datasets
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
+import torch
 from sqlalchemy import select
 from sqlalchemy.orm import Session
-from transformers import AutoModelForCausalLM
-from trl import DPOConfig, DPOTrainer
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer
 
 from app import labeling, transfers
 from app.db import SessionFactory, session_scope
 from app.hparams import PRESETS
-from app.models import Job, Label, Run, Sample, Verdict
+from app.models import Account, Job, Label, Run, Sample, Verdict
 from app.orders import ExportOrder, LabelFormat, LabelOrder, LabelScope
 from tests.factories import make_account, make_comparison, make_run
 from tests.tiny import TOKENS, save_tiny_model
@@ -28,6 +34,8 @@ from workers.nets.tokenizer import load_tokenizer, token_ids
 from workers.rows import read_rows
 from workers.transfers import labels_in, labels_out
 
+MODELS = {DPOTrainer: AutoModelForCausalLM, RewardTrainer: AutoModelForSequenceClassification}
+CONFIGS = {DPOTrainer: DPOConfig, RewardTrainer: RewardConfig}
 THE, SUN, RAIN, HOME, DOOR, END = (TOKENS.index(word) for word in ("▁the", "▁sun", "▁rain", "▁home", "▁door", "."))
 
 
@@ -89,6 +97,10 @@ SUMMARIES = [
     }
     for n, split in enumerate(["train", "valid1", "train", "valid2"])
 ]
+CHOICES = [
+    {"prompt": f"the sun was {n}", "samples": [" sun.", " rain.", f" door {n} — home.", " home."], "best": n % 4}
+    for n in range(5)
+]
 PAIRS = [
     {"prompt": f"the sun was at home {n}", "chosen": " sun and rain.", "rejected": f" door {n}."} for n in range(5)
 ]
@@ -105,14 +117,43 @@ def test_the_published_array_comes_back_byte_for_byte(
     assert take(session_factory, run_id, LabelFormat.IDS, tmp_path, remapper).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize(("form", "rows"), [(LabelFormat.SUMMARIES, SUMMARIES), (LabelFormat.PAIRS, PAIRS)])
-def test_lines_of_pairs_and_summaries_come_back_byte_for_byte(
-    session_factory: SessionFactory, remapper: Remapper, tmp_path: Path, form: LabelFormat, rows: list[Any]
+@pytest.mark.parametrize(
+    ("form", "rows", "samples"),
+    [
+        (LabelFormat.SUMMARIES, SUMMARIES, 2),
+        (LabelFormat.PAIRS, PAIRS, 2),
+        (LabelFormat.PAIRS_ONE, PAIRS, 2),
+        (LabelFormat.BEST_OF_4, CHOICES, 4),
+    ],
+)
+def test_lines_that_others_publish_come_back_byte_for_byte(
+    session_factory: SessionFactory,
+    remapper: Remapper,
+    tmp_path: Path,
+    form: LabelFormat,
+    rows: list[Any],
+    samples: int,
 ) -> None:
     path = lines(tmp_path / "given.jsonl", rows)
-    run_id = run_of(session_factory, samples=2)
+    run_id = run_of(session_factory, samples=samples)
     bring(session_factory, run_id, path, remapper)
     assert take(session_factory, run_id, form, tmp_path, remapper).read_bytes() == path.read_bytes()
+
+
+def test_pairs_are_the_same_labels_in_every_kind_of_file(
+    session_factory: SessionFactory, remapper: Remapper, tmp_path: Path
+) -> None:
+    expected = lines(tmp_path / "expected.jsonl", PAIRS).read_bytes()
+    table = pyarrow.Table.from_pylist(PAIRS)
+    (tmp_path / "given.json").write_text(json.dumps(PAIRS, indent=1))
+    (tmp_path / "given.jsonl.gz").write_bytes(gzip.compress(expected))
+    pyarrow.csv.write_csv(table, tmp_path / "given.csv")
+    pyarrow.parquet.write_table(table, tmp_path / "given.parquet")
+    for path in sorted(tmp_path.glob("given.*")):
+        run_id = run_of(session_factory, samples=2)
+        bring(session_factory, run_id, path, remapper)
+        came = take(session_factory, run_id, LabelFormat.PAIRS, tmp_path, remapper).read_bytes()
+        assert came == expected, path.name
 
 
 def answer(session: Session, run_id: UUID, place: int | None, *, labeler: str = "Ada") -> None:
@@ -193,14 +234,22 @@ def test_a_scope_leaves_the_others_out(session_factory: SessionFactory, remapper
     with session_scope(session_factory) as session:
         for place in (0, None):
             answer(session, run_id, place)
-        ada = session.scalars(select(Label.labeler_id)).first()
+        ada, bob = session.scalars(select(Label.labeler_id).order_by(Label.created_at))
+        session.get_one(Account, bob).disabled_at = datetime.now(UTC)
+        serving = session.get_one(Run, run_id).serving_id
     scopes: list[tuple[dict[str, Any], int]] = [
         ({}, 2),
         ({"verdicts": ["tie"]}, 1),
+        ({"splits": ["train", "valid"]}, 2),
         ({"splits": ["test"]}, 0),
         ({"labelers": [ada]}, 1),
+        ({"labelers": [ada, bob]}, 2),
+        ({"enabled": True}, 1),
+        ({"policies": [serving]}, 2),
+        ({"policies": [ada]}, 0),
+        ({"imported": True}, 0),
         ({"until": "2020-01-01T00:00:00Z"}, 0),
-        ({"since": "2020-01-01T00:00:00Z", "current": True, "enabled": True, "imported": False}, 2),
+        ({"since": "2020-01-01T00:00:00Z", "current": True, "imported": False}, 2),
         ({"usable": True}, 1),
         ({"purposes": ["gold"]}, 0),
     ]
@@ -227,9 +276,11 @@ def test_the_manifest_checks_the_file(session_factory: SessionFactory, remapper:
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("trainer", [DPOTrainer, RewardTrainer])
 def test_datasets_and_trl_take_the_pairs_as_they_are(
-    session_factory: SessionFactory, remapper: Remapper, tmp_path: Path
+    session_factory: SessionFactory, remapper: Remapper, tmp_path: Path, trainer: Any
 ) -> None:
+    """One step of each; the loss is ln 2, for the policy is its own reference, and the reward model scores 0."""
     run_id = run_of(session_factory)
     with session_scope(session_factory) as session:
         for place in (0, 3, 1):
@@ -238,20 +289,11 @@ def test_datasets_and_trl_take_the_pairs_as_they_are(
     rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows.column_names == ["prompt", "chosen", "rejected"]
     assert len(rows) == 9
+    model = MODELS[trainer].from_pretrained(tmp_path / "tiny", **({} if trainer is DPOTrainer else {"num_labels": 1}))
+    if trainer is RewardTrainer:
+        torch.nn.init.zeros_(model.score.weight)
     remapper.own.pad_token = remapper.own.eos_token
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(tmp_path / "tiny"),
-        args=DPOConfig(
-            output_dir=str(tmp_path / "dpo"),
-            max_steps=1,
-            per_device_train_batch_size=4,
-            report_to=[],
-            use_cpu=True,
-            bf16=False,
-            save_strategy="no",
-            disable_tqdm=True,
-        ),
-        train_dataset=rows,
-        processing_class=remapper.own,
-    )
-    assert trainer.train().training_loss == pytest.approx(0.693, abs=0.01)  # ln 2: the policy is its own reference
+    common = {"max_steps": 1, "per_device_train_batch_size": 4, "report_to": [], "use_cpu": True, "bf16": False}
+    args = CONFIGS[trainer](output_dir=str(tmp_path / "out"), save_strategy="no", disable_tqdm=True, **common)
+    made = trainer(model=model, args=args, train_dataset=rows, processing_class=remapper.own)
+    assert made.train().training_loss == pytest.approx(0.693, abs=0.01)
