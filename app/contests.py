@@ -21,7 +21,6 @@ from app.models import Checkpoint, CheckpointKind, Contest, Prompt, Run
 
 MOST_PROMPTS = 1_024
 MOST_BEST_OF = 256
-LEAD_SENTENCES = 3
 
 Kind = Literal["policy", "texts", "lead"]
 
@@ -121,12 +120,6 @@ def side_of(session: Session, run: Run, words: str) -> Side:
 def parsed(stored: Mapping[str, Any]) -> Side:
     """A side as its contest's row has it."""
     return Side(**stored)
-
-
-def lead(prompt: str, sentences: int = LEAD_SENTENCES) -> str:
-    """The first sentences of a text; a sentence ends with `.`, `!` or `?` before white space, or with a line."""
-    parts = [part.strip() for part in re.split(r"(?<=[.!?])\s+|\n+", prompt.strip()) if part.strip()]
-    return " ".join(parts[:sentences])
 
 
 def _policy(session: Session, run: Run, name: str) -> Checkpoint:

@@ -12,7 +12,7 @@ GRAMS = (1, 2, 3, 4)
 OPENING_WORDS = 3
 PREAMBLES = ("hi", "hello", "hey", "ok", "okay", "so")
 """With one of these as its first word a post has not begun yet."""
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+|\n+")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|(?<=[.!?][\"')\]])\s+|\n+")
 _WORD = re.compile(r"[\w'’]+")
 
 Pair = tuple[str, str]

@@ -55,4 +55,5 @@ def test_from_articles_to_the_report(
                 found = rows_of(BeautifulSoup(http.get(path).raise_for_status().text, "html.parser"))
                 assert list(found) == ["human reference", "lead-3", "zero-shot", "supervised", TUNED, BOTH]
                 assert found["human reference"][:5] == ["100.00"] * 4 + ["100 %"], "itself, in nobody else's words"
+                assert found["lead-3"][4:10] == ["0 %"] * 5 + ["100 %"], "the article's own words, from its beginning"
                 assert all(float(row[0]) >= 0 for row in found.values())

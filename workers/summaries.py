@@ -1,5 +1,7 @@
 """The table of summaries: every baseline and policy on the same test prompts, by ROUGE and by how much it copies."""
 
+import re
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -119,9 +121,13 @@ def _plan(files: PolicyFiles, task: TaskHParams, sources: Sequence[Source], seed
 
 
 def _cut(text: str, tokenizer: Any, task: TaskHParams) -> str:
-    """As long as a sample may be: the baseline must not win by its length."""
-    ids = token_ids(tokenizer, text)
-    return text if len(ids) <= task.response_tokens else str(tokenizer.decode(ids[: task.response_tokens]))
+    """The words that a sample has room for: the baseline must not win by its length.
+
+    The text itself is cut, for what a tokenizer gives back of its tokens may be other words.
+    """
+    ends = [one.end() for one in re.finditer(r"\S+", text)]
+    fitting = bisect_right(ends, task.response_tokens, key=lambda end: len(token_ids(tokenizer, text[:end])))
+    return text[: ends[fitting - 1]] if fitting else ""
 
 
 def _row(writer: str, sources: Sequence[Source], summaries: Sequence[str]) -> dict[str, Any]:

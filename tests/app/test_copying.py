@@ -14,11 +14,18 @@ SOURCE = "Hey all. The old dog sat on the mat. It slept, and the cat sat on the 
 
 def test_sentences_end_at_marks_and_at_line_ends() -> None:
     assert copying.sentences('He said "no." Then he left!\nAfter that, v1.2 came?  ...') == [
-        'He said "no.',
+        'He said "no."',
         "Then he left!",
         "After that, v1.2 came?",
     ]
     assert copying.lead(SOURCE, 2) == "Hey all. The old dog sat on the mat."
+
+
+def test_the_lead_of_a_text_is_its_first_three_sentences() -> None:
+    assert copying.lead("One. Two! Three? Four.") == "One. Two! Three?"
+    headed = "A headline\nThen this. And that, 3.5 times. Last."
+    assert copying.lead(headed) == "A headline Then this. And that, 3.5 times."
+    assert copying.lead("no end") == "no end"
 
 
 def test_a_sentence_is_copied_whatever_its_case_and_marks() -> None:

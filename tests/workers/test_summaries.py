@@ -99,6 +99,24 @@ def test_baselines_and_copying_stand_in_one_table(session_factory: SessionFactor
         assert (kept.samples, list(kept.rows)) == (4, list(by_name))
 
 
+def test_lead_3_is_cut_to_whole_words_of_its_own_whatever_the_tokenizer_knows(
+    session_factory: SessionFactory, tmp_path: Path
+) -> None:
+    base = save_tiny_model(tmp_path / "tiny")
+    run_id = run_of(session_factory, str(base))
+    with session_scope(session_factory) as session:
+        run = session.get_one(Run, run_id)
+        session.get_one(Checkpoint, run.reference_id).digest = weights_digest(base)
+        text = "Penrose closed its bridge. Inspectors found deep cracks in two of its pillars, and more. It was sad."
+        prompt = make_prompt(session, text=text, prompt_set="posts")
+        prompt.split, prompt.reference = Split.TEST, "Penrose closed its bridge."
+    options = summaries.Options(run_id=run_id, also=(), supervised=None, samples=4, seed=1)
+    rows = summaries.table(session_factory, Workshop(tmp_path, threads=1), options, said=lambda _: None)
+    (lead,) = [row for row in rows if row["writer"] == "lead-3"]
+    assert lead["words"] == 12, "each is one token, and a sample has twelve"
+    assert (lead["novel_sentences"], lead["novel_1grams"], lead["novel_bigrams"], lead["openings"]) == (0, 0, 0, 1)
+
+
 def test_ppo_on_top_of_the_supervised_model_has_a_row_of_its_own(
     session_factory: SessionFactory, tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import comparisons, contests, runs
+from app import comparisons, contests, copying, runs
 from app.contests import Side
 from app.models import Contest, ContestItem, Prompt, Purpose, Run, Sample, SamplePurpose, Split
 from workers import fencing
@@ -107,7 +107,7 @@ def _owner(session: Session, checkpoint_id: UUID) -> Run:
 def _given(side: Side, prompts: Sequence[Prompt]) -> tuple[str, ...] | None:
     if side.kind == "policy":
         return None
-    return tuple((one.reference or "") if side.kind == "texts" else contests.lead(one.text) for one in prompts)
+    return tuple((one.reference or "") if side.kind == "texts" else copying.lead(one.text) for one in prompts)
 
 
 def _row(run: Run, plan: SamplePlan, prompt: PromptText, draw: SampleDraw) -> Sample:

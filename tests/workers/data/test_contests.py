@@ -9,7 +9,7 @@ import torch
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import comparisons, contests, labeling, reports
+from app import comparisons, contests, copying, labeling, reports
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
 from app.hparams import planned
@@ -107,7 +107,7 @@ def test_from_the_question_to_the_answer(session_factory: SessionFactory, run_id
             .join(ComparisonSample, ComparisonSample.sample_id == Sample.id)
         ).all()
         assert len(texts) == 12
-        leads = [text for text, prompt, _ in texts if text == contests.lead(prompt)]
+        leads = [text for text, prompt, _ in texts if text == copying.lead(prompt)]
         assert leads == ["The sun was in. She and he. A home."] * 6
         ada, bob = make_account(session, "Ada"), make_account(session, "Bob")
         assert vote(session, run_id, ada.id, for_left=True) == 6
@@ -168,12 +168,3 @@ def test_what_cannot_be_is_refused_with_what_to_do(
 ) -> None:
     with session_scope(session_factory) as session, pytest.raises(InvalidError, match=said):
         asked(session, run_id, **change)  # type: ignore[arg-type]
-
-
-def test_the_lead_of_a_text_is_its_first_three_sentences() -> None:
-    assert contests.lead("One. Two! Three? Four.") == "One. Two! Three?"
-    assert (
-        contests.lead("A headline\nThen this. And that, 3.5 times. Last.")
-        == "A headline Then this. And that, 3.5 times."
-    )
-    assert contests.lead("no end") == "no end"
