@@ -1,6 +1,7 @@
 """What a model card tells: people's blind votes the right way round, how far labelers agreed, the newest summaries."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -67,7 +68,14 @@ def test_blind_votes_stand_the_right_way_round(session: Session, run: Run, polic
 
 def test_agreement_and_the_newest_table_of_summaries_are_told(session: Session, run: Run, policy: Checkpoint) -> None:
     percent = {"value": 0.7, "low": 0.6, "high": 0.8}
-    report = {"comparisons": 20, "labels": 40, "alpha": None, "percent": percent, "pairs": [], "weights": {}}
+    report: dict[str, Any] = {
+        "comparisons": 20,
+        "labels": 40,
+        "alpha": None,
+        "percent": percent,
+        "pairs": [],
+        "weights": {},
+    }
     session.add(Agreement(run_id=run.id, labels=40, report=report))
     for judge, result in (("vader", {"mean": 1.0}), ("summaries", {"rows": [{"writer": "lead-3", "rouge1": 40.0}]})):
         session.add(Evaluation(run_id=run.id, policy_id=policy.id, judge=judge, samples=9, result=result))

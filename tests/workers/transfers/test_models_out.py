@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -73,8 +74,8 @@ def run_with(factory: SessionFactory, base: Path, kind: CheckpointKind, digest: 
         rows = [{"writer": "lead-3", "rouge1": 40.379, "rouge2": 17.658, "rougeL": 36.618, "novel_sentences": 0.0}]
         session.add(Evaluation(run_id=run.id, policy_id=made.id, judge="summaries", samples=9, result={"rows": rows}))
         percent = {"value": 0.46, "low": 0.44, "high": 0.48}
-        agreed = {"comparisons": 1200, "labels": 6000, "alpha": None, "percent": percent, "pairs": [], "weights": {}}
-        session.add(Agreement(run_id=run.id, labels=6000, report=agreed))
+        counted: dict[str, Any] = {"comparisons": 1200, "labels": 6000, "alpha": None, "pairs": [], "weights": {}}
+        session.add(Agreement(run_id=run.id, labels=6000, report=counted | {"percent": percent}))
         return made.id
 
 
