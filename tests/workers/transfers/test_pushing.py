@@ -12,6 +12,8 @@ from app.errors import InvalidError, UnavailableError
 from tests.hub import Hub, Repo, hub_of
 from workers.transfers.pushing import push
 
+pytestmark = pytest.mark.filterwarnings("ignore:Use .content=:DeprecationWarning")  # of huggingface_hub, as it uploads
+
 TOKEN = "hf_ada"
 CARD = "---\nlibrary_name: transformers\n---\n\n# Policy 7\n"
 
