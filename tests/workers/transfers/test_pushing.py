@@ -61,7 +61,7 @@ def test_a_second_push_sends_only_what_is_new(hub: Hub, folder: Path) -> None:
     ("token", "to", "said"),
     [
         (None, "hf://ada/stories", "needs a token: set HF_TOKEN where trainers run"),
-        ("hf_old", "hf://ada/stories", "does not know the token that is set .Invalid credentials"),
+        ("hf_old", "hf://ada/stories", "does not know the token that is set for .*Invalid credentials"),
         (TOKEN, "hf://bob/stories", "may not write to hf://bob/stories .You don't have the rights"),
         (TOKEN, "hf://stories", "is no name of a repository: give hf://user/name"),
         (TOKEN, "hf://ada/two words", "is no name of a repository"),
