@@ -11,10 +11,11 @@ from typer.testing import CliRunner, Result
 
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
-from app.models import Label, Prompt
+from app.models import Checkpoint, Label, Prompt
 from tests.factories import make_run
 from tests.tiny import save_tiny_model
 from workers.cli import app
+from workers.models import weights_digest
 
 GOOD = [{"prompt": "the sun", "samples": [" sun.", " rain.", " home.", f" door {n}."], "best": n % 4} for n in range(6)]
 BAD = [
@@ -31,8 +32,11 @@ def _site(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def run(session_factory: SessionFactory, tmp_path: Path) -> str:
+    base = save_tiny_model(tmp_path / "tiny")
     with session_scope(session_factory) as session:
-        return str(make_run(session, base_model=str(save_tiny_model(tmp_path / "tiny"))).id)
+        made = make_run(session, base_model=str(base))
+        session.get_one(Checkpoint, made.reference_id).digest = weights_digest(base)
+        return str(made.id)
 
 
 def typed(*words: object) -> Result:
