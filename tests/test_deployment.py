@@ -143,7 +143,9 @@ def test_every_variable_is_one_that_the_settings_know(with_values: dict[str, dic
     of_python = {"PYTHONUNBUFFERED", "PIP_NO_CACHE_DIR", "PIP_DISABLE_PIP_VERSION_CHECK"}
     assert set(composed.image_environment()) - of_python <= known
     for name in OURS:
-        assert set(with_values[name]["environment"]) - {"WEB_CONCURRENCY"} <= known, "that one is uvicorn's own"
+        assert set(with_values[name]["environment"]) - {"WEB_CONCURRENCY", "HF_TOKEN"} <= known, (
+            "of uvicorn and the hub"
+        )
 
 
 def test_the_settings_accept_what_every_service_gives(
