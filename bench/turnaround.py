@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parser.parse_args(arguments)
     with terminal.database() as session:
         found = session.execute(turnarounds(_run_id(session, options.run)))
-        rows = sorted((_row(one.tuple()) for one in found), key=lambda row: row["labels"])
+        rows = sorted((_row(tuple(one)) for one in found), key=lambda row: row["labels"])
     if not rows:
         sys.exit("no policy of this run has written a sample yet")
     print(
