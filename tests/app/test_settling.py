@@ -50,7 +50,7 @@ class Plant:
         self.boss = make_account(session, "Eve", Role.OPERATOR)
         self.labelers = [make_account(session, name) for name in ("Ada", "Bob", "Cem")]
         self.acts: list[Callable[[Account], object]] = [
-            *[self.answer] * 6, self.revise, self.undo, self.flag, self.supply,
+            *[self.answer] * 6, self.revise, self.undo, self.flag, self.unflag, self.supply,
             self.exclude, self.include, self.disable, self.enable,
         ]  # fmt: skip
 
@@ -75,6 +75,11 @@ class Plant:
         held = leasing.lease(self.session, labeler.id, self.run.id, count=1, lease_seconds=600)
         if held and self.random.random() < 0.3:
             labeling.flag(self.session, labeler.id, held[0].comparison_id, "odd")
+
+    def unflag(self, _: Account) -> None:
+        flagged = select(Comparison.id).where(Comparison.state == ComparisonState.FLAGGED).order_by(Comparison.id)
+        if found := self.session.scalars(flagged).all():
+            labeling.unflag(self.session, self.random.choice(found), self.boss.id)
 
     def revise(self, labeler: Account) -> None:
         mine = self._mine(labeler)
