@@ -42,7 +42,7 @@ def counted(session: Session, *, surplus: bool) -> int:
 
 
 class Plant:
-    """A run of two answers per comparison, three labelers, and what they and the others may do next."""
+    """A run of one or two answers per comparison, three labelers, and what they and the others may do next."""
 
     def __init__(self, session: Session, seed: int) -> None:
         self.session, self.random = session, random.Random(seed)
@@ -50,8 +50,8 @@ class Plant:
         self.boss = make_account(session, "Eve", Role.OPERATOR)
         self.labelers = [make_account(session, name) for name in ("Ada", "Bob", "Cem")]
         self.acts: list[Callable[[Account], object]] = [
-            *[self.answer] * 6, self.revise, self.undo, self.flag, self.unflag, self.supply,
-            self.exclude, self.include, self.disable, self.enable,
+            *[self.answer] * 8, *[self.revise] * 4, *[self.undo] * 2, *[self.supply] * 2, self.flag, self.unflag,
+            self.exclude, *[self.include] * 2, self.disable, *[self.enable] * 2,
         ]  # fmt: skip
 
     def act(self) -> None:
@@ -64,7 +64,8 @@ class Plant:
 
     def supply(self, _: Account) -> None:
         split = self.random.choice([Split.TRAIN, Split.TRAIN, Split.VALID])
-        make_comparison(self.session, self.run, prompt=make_prompt(self.session, split=split), wanted=2)
+        wanted = self.random.choice([1, 1, 2])
+        make_comparison(self.session, self.run, prompt=make_prompt(self.session, split=split), wanted=wanted)
 
     def answer(self, labeler: Account) -> None:
         held = leasing.lease(self.session, labeler.id, self.run.id, count=3, lease_seconds=600)
