@@ -61,5 +61,10 @@ def pulled(session: Session, run_id: UUID) -> Andon | None:
     return session.scalar(_unreleased(run_id))
 
 
+def stopped(session: Session) -> set[UUID]:
+    """The runs whose cord is pulled."""
+    return set(session.scalars(select(Andon.run_id).where(Andon.released_at.is_(None))))
+
+
 def _unreleased(run_id: UUID) -> Select[Andon]:
     return select(Andon).where(Andon.run_id == run_id, Andon.released_at.is_(None))

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app import contests, reports, runs, terminal
 from app.errors import InvalidError
-from app.hparams import differing, parse_changes
+from app.hparams import differences, parse_changes
 from app.models import Run
 from app.web import pages
 from app.web import report as web_report
@@ -53,9 +53,8 @@ def compare(chosen: Annotated[list[str], typer.Argument(help="Names or ids of ru
             done = f"{run.episodes} of {summary.episodes_total} episodes"
             given = f"{run.labels_usable} of {summary.labels_total} labels"
             print(f"{run.name}: {run.phase}, {done}, {given}, {run.promotions} promotions")
-        hparams = [runs.hparams_of(run) for run in found]
-        for path in differing(*hparams):
-            print(f"{path}: {' | '.join(str(_at(one.model_dump(mode='json'), path)) for one in hparams)}")
+        for path, values in differences(*map(runs.hparams_of, found)).items():
+            print(f"{path}: {' | '.join(map(str, values))}")
 
 
 @app.command()
@@ -155,10 +154,3 @@ def _find(session: Session, wanted: str) -> Run:
         said = "is no run" if not found else "is the name of several runs: give the id"
         raise InvalidError(f"{wanted!r} {said}. Runs: {names}.")
     return found[0]
-
-
-def _at(values: object, path: str) -> object:
-    for name in path.split("."):
-        assert isinstance(values, dict)
-        values = values[name]
-    return values

@@ -12,7 +12,7 @@ import * as view from "./label/view.js";
 
 const DOUBLE_PRESS_MS = 250;
 const GUIDELINE_MS = 120_000;
-const STALE_MS = 10_000; // somebody who thinks for long still sees within so many that the cord was pulled
+const STALE_MS = 4_000; // somebody who thinks for long still sees within so many that the cord was pulled
 const COUNTED = new Set(["best", "tie", "none"]);
 
 const { run, place, account, prefetch, samples, strength, guideline } = document.getElementById("desk").dataset;

@@ -60,7 +60,6 @@ def claim(session: Session, job_id: UUID, *, worker: str, stale_seconds: float) 
             attempt=Job.attempt + 1,
             worker=worker,
             heartbeat_at=func.clock_timestamp(),
-            error=None,
         )
         .returning(Job.run_id, Job.kind, Job.step, Job.attempt, Job.args, Job.progress, Job.request_id)
     ).one_or_none()
@@ -91,7 +90,8 @@ def beat(session: Session, mine: Claim) -> bool:
 
 def finish(session: Session, mine: Claim, result: dict[str, Any]) -> None:
     """Mark the job done, in the transaction that writes what it made. Raises LostJobError if it was overtaken."""
-    if not _write(session, mine, state=JobState.DONE, finished_at=func.clock_timestamp(), result=result):
+    done = {"state": JobState.DONE, "finished_at": func.clock_timestamp(), "error": None}
+    if not _write(session, mine, **done, result=result):
         raise LostJobError(f"job {mine.job_id} attempt {mine.attempt} was overtaken")
 
 

@@ -77,6 +77,18 @@ class Client:
         body = {"name": name, "base_model": base_model, "preset": preset, "hparams": dict(hparams or {})}
         return _read(Run, self._post("/runs", body))
 
+    def clone_run(
+        self, run: Id, name: str, *, base_model: str | None = None, hparams: Mapping[str, Any] | None = None
+    ) -> Run:
+        """Start a run with the settings of another, changed by `hparams`."""
+        body = {"name": name, "base_model": base_model, "hparams": dict(hparams or {})}
+        return _read(Run, self._post(f"/runs/{run}/clone", body))
+
+    def compare_runs(self, *runs: Id) -> dict[str, Any]:
+        """How far runs came, and the settings in which they differ, as the API tells them."""
+        found: dict[str, Any] = self._get("/runs/compare", params={"run": [str(run) for run in runs]})
+        return found
+
     def pause(self, run: Id, note: str = "") -> Run:
         """Start nothing new."""
         return _read(Run, self._post(f"/runs/{run}/pause", {"note": note}))
@@ -88,6 +100,14 @@ class Client:
     def stop(self, run: Id, note: str = "") -> Run:
         """End a run for good."""
         return _read(Run, self._post(f"/runs/{run}/stop", {"note": note}))
+
+    def finish(self, run: Id, note: str = "") -> Run:
+        """End a run as one that has done enough."""
+        return _read(Run, self._post(f"/runs/{run}/finish", {"note": note}))
+
+    def roll_back(self, run: Id, checkpoint: Id, note: str = "") -> Run:
+        """Let PPO go on from an earlier policy or the reference."""
+        return _read(Run, self._post(f"/runs/{run}/rollback", {"checkpoint": str(checkpoint), "note": note}))
 
     def leases(self, run: Id, count: int = 1) -> Leases:
         """Comparisons to label: those you hold, then new ones."""

@@ -5,7 +5,7 @@ Standard library and pydantic only, so that forms, the API and the trainers read
 """
 
 from app.hparams.base import HParams
-from app.hparams.changes import InvalidSettingsError, changed, differing, parse_changes, planned
+from app.hparams.changes import InvalidSettingsError, changed, differences, parse_changes, planned
 from app.hparams.collection import CollectionHParams
 from app.hparams.labeling import LabelingHParams
 from app.hparams.line import AndonHParams, PromotionHParams
@@ -42,7 +42,7 @@ __all__ = [
     "SupervisedHParams",
     "TaskHParams",
     "changed",
-    "differing",
+    "differences",
     "parse_changes",
     "planned",
     "preset",

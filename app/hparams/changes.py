@@ -47,10 +47,11 @@ def changed(base: RunHParams, changes: Mapping[str, Any]) -> RunHParams:
         raise InvalidSettingsError(faults) from error
 
 
-def differing(*all_hparams: RunHParams) -> list[str]:
-    """Paths of the settings in which they are not all alike, in the order of the fields."""
+def differences(*all_hparams: RunHParams) -> dict[str, list[Any]]:
+    """The settings in which they are not all alike, by path in the order of the fields, with the value of each."""
     flat = [dict(_flat(one.model_dump(mode="json"))) for one in all_hparams]
-    return [path for path in flat[0] if any(one.get(path) != flat[0][path] for one in flat)] if flat else []
+    values = {path: [one.get(path) for one in flat] for path in (flat[0] if flat else ())}
+    return {path: found for path, found in values.items() if any(one != found[0] for one in found)}
 
 
 def parse_changes(words: list[str]) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from uuid import UUID
 from sqlalchemy import Float, cast, func, select
 from sqlalchemy.orm import Session
 
+from app import andon
 from app.jobs import QUEUE_OF, Queue
 from app.kinds import JobKind
-from app.models import Andon, Comparison, ComparisonState, Job, JobState, Phase, Run, Tally, Worker
+from app.models import Comparison, ComparisonState, Job, JobState, Phase, Run, Tally, Worker
 
 SILENT_SECONDS = 30.0
 """A worker that has not been seen for so long is taken to be gone; it says that it lives every few seconds."""
@@ -122,7 +123,7 @@ def unserved(found: Sequence[WorkerFigures]) -> list[Queue]:
 
 
 def _runs(session: Session) -> tuple[RunFigures, ...]:
-    pulled = set(session.scalars(select(Andon.run_id).where(Andon.released_at.is_(None))))
+    pulled = andon.stopped(session)
     return tuple(
         RunFigures(
             id=run.id,

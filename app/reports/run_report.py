@@ -14,6 +14,7 @@ from app.models import Account, Andon, Comparison, Label, Prompt, Run, Sample, S
 from app.reports.accuracy import Accuracy, incoming_accuracy
 from app.reports.checkpoints import CheckpointReport, checkpoints
 from app.reports.contests import ContestResult, contest_result
+from app.reports.run_quality import AgreementReport, agreement
 from app.reports.series import Series, metrics
 from app.reports.summary import RunSummary, run_summary
 from app.usable import is_current
@@ -24,6 +25,7 @@ SHOWN = (
     "objective/kl",
     "objective/kl_coef",
     "objective/entropy",
+    "objective/response_length",
     "objective/valid_fraction",
     "ppo/loss/value",
     "ppo/policy/clipfrac",
@@ -63,7 +65,7 @@ class ReportedSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """Settings, labels, curves, policies, head-to-heads, texts, pulls."""
+    """Settings, labels, agreement, curves, policies, head-to-heads, texts, pulls."""
 
     made_at: datetime
     summary: RunSummary
@@ -72,6 +74,8 @@ class RunReport:
     """Current answers by verdict."""
     labelers: tuple[tuple[str, int], ...]
     """Answers that stand, by labeler."""
+    agreement: AgreementReport | None
+    """Among those who answered the same comparisons, as last worked out."""
     accuracy: Accuracy
     curves: tuple[Series, ...]
     policies: tuple[CheckpointReport, ...]
@@ -92,6 +96,7 @@ def run_report(session: Session, run_id: UUID) -> RunReport:
         settings=tuple(settings_of(RunHParams.model_validate(run.hparams))),
         labels={verdict.value: count for verdict, count in by_verdict},
         labelers=_labelers(session, run_id),
+        agreement=agreement(session, run_id),
         accuracy=incoming_accuracy(session, run_id),
         curves=tuple(one for one in metrics(session, run_id, SHOWN, POINTS) if one.points),
         policies=tuple(one for one in checkpoints(session, run_id) if one.kind == "policy"),

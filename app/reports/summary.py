@@ -69,6 +69,8 @@ class JobInFlight:
     worker: str | None
     created_at: datetime
     heartbeat_at: datetime | None
+    error: str | None
+    """Of the last attempt that raised."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +242,7 @@ def _in_flight(session: Session, run_id: UUID) -> tuple[JobInFlight, ...]:
             worker=job.worker,
             created_at=job.created_at,
             heartbeat_at=job.heartbeat_at,
+            error=job.error and job.error[-ERROR_CHARACTERS:],
         )
         for job in session.scalars(open_jobs)
     )

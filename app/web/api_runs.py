@@ -10,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from app import exports, reports, runs
 from app.errors import InvalidError
-from app.hparams import PRESETS, planned, settings_of
+from app.hparams import PRESETS, differences, planned, settings_of
 from app.models import Run
 from app.web.deps import AccountDep, ResearcherDep, SessionDep, SessionFactoryDep
 from app.web.schemas import (
     CloneRun,
+    ComparedRuns,
     NewRun,
     Note,
     PresetsOut,
@@ -28,6 +29,7 @@ from app.web.schemas import (
 router = APIRouter(prefix="/api/v1", tags=["runs"])
 
 Change = Callable[[Session, UUID, UUID | None, str | None], Run]
+COMPARED = Query(min_length=1, max_length=50, description="Ids of runs.")
 NAMES = Query(min_length=1, max_length=50, description="Metric names, such as `objective/kl`.")
 
 
@@ -43,6 +45,16 @@ def create_run(body: NewRun, me: ResearcherDep, session: SessionDep) -> RunOut:
     hparams = planned(body.preset, body.hparams)
     made = runs.create(session, name=body.name, base_model=body.base_model, hparams=hparams, actor_id=me.id)
     return RunOut.of(made)
+
+
+@router.get("/runs/compare")
+def compare_runs(_: ResearcherDep, session: SessionDep, run: Annotated[list[UUID], COMPARED]) -> ComparedRuns:
+    """How far runs came, and the settings in which they differ; their curves are `GET /runs/{run_id}/metrics`."""
+    chosen = [runs.get(session, one) for one in dict.fromkeys(run)]
+    return ComparedRuns(
+        runs=[reports.run_summary(session, one.id) for one in chosen],
+        differences=differences(*map(runs.hparams_of, chosen)),
+    )
 
 
 @router.get("/runs/{run_id}")

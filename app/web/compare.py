@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from sqlalchemy.orm import Session
 
 from app import reports, runs
-from app.hparams import differing
+from app.hparams import differences
 from app.models import CheckpointKind, Run
 from app.web import pages
 from app.web.dashboard import CURVES, Curve, as_curve
@@ -100,13 +100,5 @@ def _cells(point: reports.Point) -> tuple[object, ...]:
 
 def _differences(chosen: Sequence[Run]) -> list[tuple[str, list[Any]]]:
     """Settings in which the runs are not alike, with the value of each."""
-    all_hparams = [runs.hparams_of(run) for run in chosen]
-    paths = differing(*all_hparams) if len(chosen) > 1 else []
-    values = [one.model_dump(mode="json") for one in all_hparams]
-    return [(path, [_at(one, path) for one in values]) for path in paths if path != "preset"]
-
-
-def _at(values: Any, path: str) -> Any:
-    for name in path.split("."):
-        values = values[name]
-    return values
+    found = differences(*map(runs.hparams_of, chosen))
+    return [(path, values) for path, values in found.items() if path != "preset"]

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
-from app import people, runs, welcome
+from app import andon, people, runs, welcome
 from app.hparams import PRESETS, planned
 from app.models import Role
 from app.web import pages
@@ -31,7 +31,8 @@ ACTS = {Act.PAUSE: runs.pause, Act.RESUME: runs.resume, Act.FINISH: runs.finish,
 @router.get("/runs")
 def list_runs(request: Request, _: ResearcherDep, session: SessionDep) -> HTMLResponse:
     """All runs, and the forms for a new run and a new labeler."""
-    return pages.render(request, "runs.html", runs=runs.newest_first(session), presets=sorted(PRESETS))
+    every, stopped = runs.newest_first(session), andon.stopped(session)
+    return pages.render(request, "runs.html", runs=every, stopped=stopped, presets=sorted(PRESETS))
 
 
 @router.post("/runs")

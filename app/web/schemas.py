@@ -44,6 +44,14 @@ class CloneRun(Body):
     """Changes, nested as in a run's `hparams`."""
 
 
+class ComparedRuns(BaseModel):
+    """Runs beside each other."""
+
+    runs: list[reports.RunSummary]
+    differences: dict[str, list[Any]]
+    """By path of each setting in which they are not all alike: its values, in the order of the runs."""
+
+
 class SettingsOut(BaseModel):
     """Hyperparameters with their documentation."""
 

@@ -308,8 +308,9 @@ function latest(chart, curve) {
   if (!curve) return "no data yet";
   const digits = chart.digits ?? 0;
   const scale = chart.scale ?? 1;
-  const last = curve.value.at(-1);
-  const [value, low, high] = [chart.complement ? 1 - last : last, curve.low.at(-1), curve.high.at(-1)];
+  const told = (value) => (value === null || !chart.complement ? value : 1 - value);
+  const [value, ...edges] = [curve.value, curve.low, curve.high].map((column) => told(column.at(-1)));
+  const [low, high] = chart.complement ? edges.reverse() : edges;
   const band = low === null || high === null ? "" : ` (${number(low * scale, digits)}–${number(high * scale, digits)})`;
   return number(value * scale, digits) + band;
 }

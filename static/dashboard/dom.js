@@ -11,13 +11,15 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** Replace the content of the element `id`, but only if it differs: selections and open details survive. */
+/** Replace the content of the element `id`, but only if it differs: selections survive, and details that are open stay open. */
 export function fill(id, ...children) {
   const place = document.getElementById(id);
   const fresh = el("div", {}, ...children);
   if (fresh.innerHTML !== place.dataset.shown) {
     place.dataset.shown = fresh.innerHTML;
+    const open = new Set([...place.querySelectorAll("details[open]")].map((one) => one.dataset.key));
     place.replaceChildren(...fresh.childNodes);
+    for (const one of place.querySelectorAll("details")) one.open = open.has(one.dataset.key);
   }
 }
 

@@ -76,10 +76,17 @@ export function showJobs(summary, now) {
       el("strong", {}, job.kind.replaceAll("_", " ")), ` ${job.step + 1} · ${job.state} · ${age(since(job.created_at))}`,
       job.failures ? ` · failed ${job.failures}×` : null, silent ? ` · silent for ${age(since(job.heartbeat_at))}` : null);
   }));
-  fill("failed", ...summary.failed.map((job) => el("details", { class: "failure" },
-    el("summary", {}, el("strong", {}, `${job.kind.replaceAll("_", " ")} ${job.step + 1} failed`), ` after ${plural(job.failures, "attempt")}: ${lastLine(job.error)}`),
+  const retried = summary.jobs.filter((job) => job.failures && job.error);
+  fill("failed",
+    ...summary.failed.map((job) => failure(job, `failed after ${plural(job.failures, "attempt")}`, "Pause and resume the run to try again.")),
+    ...retried.map((job) => failure(job, `failed ${job.failures}× and is tried again`, "It is given up after three attempts.")));
+}
+
+function failure(job, what, next) {
+  return el("details", { class: "failure", "data-key": job.id },
+    el("summary", {}, el("strong", {}, `${job.kind.replaceAll("_", " ")} ${job.step + 1}`), ` ${what}: ${lastLine(job.error)}`),
     el("pre", {}, job.error ?? "No error text was kept."),
-    el("p", { class: "muted" }, "Pause and resume the run to try again."))));
+    el("p", { class: "muted" }, next));
 }
 
 function lastLine(error) {
@@ -128,5 +135,5 @@ function checkpointRow(checkpoint) {
     figure(policy ? number(checkpoint.kl_coef, 3) : "–"),
     figure(held === null ? "–" : number(held * 100)),
     el("td", {}, el("a", { href: `/checkpoints/${checkpoint.id}` }, el("code", {}, checkpoint.digest.slice(0, 10)))),
-    el("td", {}, policy && !checkpoint.roles.includes("training") ? el("button", { type: "button", class: "quiet back", "data-back": checkpoint.id, title: "Let PPO go on from this policy" }, "go back to it") : null));
+    el("td", {}, (policy || checkpoint.kind === "reference") && !checkpoint.roles.includes("training") ? el("button", { type: "button", class: "quiet back", "data-back": checkpoint.id, title: "Let PPO go on from this policy" }, "go back to it") : null));
 }

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app import reports
+from app import andon, reports, runs
 from app.errors import NotFoundError
 from app.kinds import JobKind
 from app.models import (
@@ -277,7 +277,7 @@ class TestRunSummary:
     def test_names_jobs_failures_andon_and_checkpoints(self, session: Session, run: Run, labeler: Account) -> None:
         session.add_all(
             [
-                Job(run_id=run.id, kind=JobKind.TRAIN_POLICY, step=1, state=JobState.RUNNING, worker="gpu"),
+                Job(run_id=run.id, kind=JobKind.TRAIN_POLICY, step=1, state=JobState.RUNNING, error="no memory"),
                 Job(run_id=run.id, kind=JobKind.SAMPLE, step=0, state=JobState.DONE),
                 Job(run_id=run.id, kind=JobKind.SCORE, step=4, state=JobState.FAILED, error="disk full", failures=3),
                 Andon(run_id=run.id, pulled_by_id=labeler.id, reason="it swears"),
@@ -285,7 +285,7 @@ class TestRunSummary:
         )
         session.flush()
         found = reports.run_summary(session, run.id)
-        assert [(job.kind, job.step, job.worker) for job in found.jobs] == [(JobKind.TRAIN_POLICY, 1, "gpu")]
+        assert [(job.kind, job.step, job.error) for job in found.jobs] == [(JobKind.TRAIN_POLICY, 1, "no memory")]
         assert [(job.kind, job.error, job.failures) for job in found.failed] == [(JobKind.SCORE, "disk full", 3)]
         assert found.andon is not None
         assert (found.andon.reason, found.andon.pulled_by) == ("it swears", "Ada")
@@ -380,4 +380,19 @@ def test_events_mark_reward_models_and_promotions(session: Session, run: Run, la
     assert found == [
         (reports.EventKind.REWARD_MODEL, 4, 0, 1),
         (reports.EventKind.PROMOTION, 7, 320, None),
+    ]
+
+
+def test_events_mark_pulls_demotions_and_ways_back(session: Session, run: Run, labeler: Account) -> None:
+    policy = make_checkpoint(session, run, number=7, episodes=320)
+    andon.pull(session, run.id, labeler.id, "it swears")
+    session.add(Audit(run_id=run.id, action="policy.demoted", detail={"policy": str(policy.id), "reason": "it lost"}))
+    session.flush()
+    run.episodes = 640
+    runs.roll_back(session, run.id, policy.id, None, "worse")
+    found = [(event.kind, event.number, event.episodes, event.text) for event in reports.events(session, run.id)]
+    assert found == [
+        (reports.EventKind.ANDON, 1, 320, "it swears"),
+        (reports.EventKind.DEMOTION, 7, 320, "it lost"),
+        (reports.EventKind.ROLL_BACK, 7, 640, "worse"),
     ]

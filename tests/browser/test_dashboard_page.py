@@ -9,7 +9,8 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.models import Andon, Metric, Phase, Role, Run
+from app.kinds import JobKind
+from app.models import Andon, Job, JobState, Metric, Phase, Role, Run
 from tests.browser.conftest import Site
 from tests.browser.seeding import EPISODES, seed_run
 
@@ -119,6 +120,46 @@ def test_pulls_and_releases_the_cord(opened: Opened, session: Session) -> None:
     expect(page.locator("#andon")).to_be_hidden(timeout=PATIENCE_MS)
     pulled = session.scalars(select(Andon).where(Andon.run_id == opened.run.id)).one()
     assert (pulled.note, pulled.released_at is not None) == ("One odd sample", True)
+
+
+def test_errors_of_failed_and_retried_jobs_are_told_and_stay_open(opened: Opened, session: Session) -> None:
+    page, told = opened.page, opened.page.locator("#failed details")
+    job = session.scalars(select(Job).where(Job.run_id == opened.run.id, Job.kind == JobKind.TRAIN_POLICY)).one()
+    job.failures, job.error = 1, "Traceback ...\nOutOfMemoryError: 3 GiB wanted"
+    session.commit()
+    expect(told).to_contain_text("failed 1× and is tried again: OutOfMemoryError: 3 GiB wanted", timeout=PATIENCE_MS)
+    told.locator("summary").click()
+    failed = {"state": JobState.FAILED, "attempt": 3, "failures": 3, "error": "OSError: disk full"}
+    session.add(Job(run_id=opened.run.id, kind=JobKind.SCORE, step=2, **failed))
+    session.commit()
+    expect(told).to_have_count(2, timeout=PATIENCE_MS)
+    expect(page.locator("#failed")).to_contain_text("score 3 failed after 3 attempts: OSError: disk full")
+    expect(page.locator("#failed details[open]")).to_contain_text(["OutOfMemoryError"])
+
+
+def test_draws_at_most_ten_times_a_second(opened: Opened) -> None:
+    drawn = opened.page.evaluate("""async () => {
+        let drawn = 0;
+        document.getElementById("plot-kl").on("plotly_afterplot", () => { drawn += 1; });
+        const end = performance.now() + 2000;
+        while (performance.now() < end) {
+            for (const axis of document.querySelectorAll("input[name=axis]")) axis.dispatchEvent(new Event("change"));
+            await new Promise((done) => setTimeout(done, 5));
+        }
+        return drawn;
+    }""")
+    assert 1 <= drawn <= 20
+
+
+def test_goes_back_to_the_reference(opened: Opened, session: Session) -> None:
+    page, run = opened.page, opened.run
+    row = page.locator("table.checkpoints tbody tr").filter(has=page.locator("th", has_text="reference"))
+    row.get_by_role("button", name="go back to it").click()
+    page.get_by_label("Why?").fill("Begin anew")
+    page.locator("#ask-yes").click()
+    expect(page.locator("#tiles")).to_contain_text("0 of 4,000", timeout=PATIENCE_MS)
+    session.refresh(run)
+    assert (run.episodes, run.training_state_id, run.serving_id) == (0, None, run.reference_id)
 
 
 def test_pauses_and_resumes(opened: Opened, session: Session) -> None:

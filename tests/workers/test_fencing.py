@@ -97,6 +97,17 @@ def test_a_job_that_raises_is_tried_again_but_not_for_ever(session: Session, job
     assert fencing.claim(session, job_id, worker="w", stale_seconds=STALE) is None
 
 
+def test_what_went_wrong_can_be_read_until_the_job_is_done(session: Session, job_id: UUID) -> None:
+    first = fencing.claim(session, job_id, worker="w", stale_seconds=STALE)
+    assert first is not None
+    fencing.fail(session, first, "no disk")
+    second = fencing.claim(session, job_id, worker="w", stale_seconds=STALE)
+    assert second is not None
+    assert session.scalar(select(Job.error)) == "no disk"
+    fencing.finish(session, second, {})
+    assert session.scalar(select(Job.error)) is None
+
+
 def test_workers_that_die_are_no_failures_until_there_are_many(session: Session, job_id: UUID) -> None:
     for _ in range(fencing.MAX_ATTEMPTS):
         assert fencing.claim(session, job_id, worker="w", stale_seconds=STALE) is not None

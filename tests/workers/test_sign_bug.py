@@ -63,6 +63,8 @@ class Life:
         self.choices = [0, 0]
         self.pulled: dict[str, int] = {}
         """Detector -> labels given when it pulled."""
+        self.said: list[str] = []
+        """The reasons given."""
         self.flipped_served_at: int | None = None
 
     def restart(self, objective: Objective, guards: GuardHParams) -> PPOTrainer:
@@ -109,8 +111,9 @@ class Life:
             choices=Tally(hits=self.choices[0], misses=self.choices[1], attempt=1),
         )
         for name, detector in DETECTORS.items():
-            if name not in self.pulled and detector(evidence, BOUNDS) is not None:
+            if name not in self.pulled and (reason := detector(evidence, BOUNDS)) is not None:
                 self.pulled[name] = self.labels
+                self.said.append(reason)
 
     def _noisy(self, score: float) -> float:
         return score + self.random.gauss(0, NOISE)
@@ -156,6 +159,7 @@ def test_without_it_the_others_stop_it_within_a_hundred_labels_of_the_first_flip
     assert served is not None
     assert "falling scores" in grown.pulled
     assert grown.pulled["falling scores"] - served <= 100
+    assert "look for a flipped sign" in grown.said[0]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import accounts
+from app import accounts, prompts
 from app.client import Client, Lease
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, UnauthorizedError, UnavailableError
 from app.main import create_app
@@ -82,6 +82,19 @@ def test_the_cord_curves_checkpoints_and_people(site: Client, session: Session, 
     assert site.me().role == "researcher"
     ada = next(one for one in site.people() if one.name == "Boss")
     assert ada.role == "researcher"
+
+
+def test_runs_are_cloned_compared_and_rolled_back(site: Client, session: Session, run: Run) -> None:
+    prompts.import_texts(session, "stories", [f"Story {n}" for n in range(200)])
+    policy, run.episodes = make_checkpoint(session, run, number=1, episodes=320), 640
+    session.commit()
+    made = site.clone_run(run.id, "again", hparams={"seed": 9})
+    assert site.compare_runs(run.id, made.id)["differences"] == {"seed": [0, 9]}
+    assert site.roll_back(run.id, policy.id, "it repeats itself").episodes == 320
+
+
+def test_a_run_is_finished(site: Client, run: Run) -> None:
+    assert site.finish(run.id, "enough").phase == "finished"
 
 
 def test_tokens_of_ones_own(site: Client) -> None:

@@ -7,7 +7,7 @@ from app.hparams import (
     InvalidSettingsError,
     SettingKind,
     changed,
-    differing,
+    differences,
     planned,
     preset,
     settings_of,
@@ -38,7 +38,7 @@ def test_typed_values_reach_their_settings() -> None:
     made = changed(base, typed(settings_of(base), texts))
     assert (made.ppo.batch, made.ppo.kl_target, made.ppo.whiten_rewards) == (64, None, False)
     assert (made.task.suffix, made.schedule.kind, made.ppo.guards.sign_check) == ("\n\nTL;DR:", "batched", 5)
-    assert set(differing(base, made)) == set(texts)
+    assert set(differences(base, made)) == set(texts)
 
 
 def test_each_mistake_is_told_at_its_setting() -> None:
@@ -61,5 +61,6 @@ def test_kinds_of_fields() -> None:
 
 
 def test_alike_runs_differ_in_nothing() -> None:
-    assert differing(preset("sentiment-small"), preset("sentiment-small")) == []
-    assert differing(preset("sentiment-small"), planned("sentiment-small", {"seed": 3})) == ["seed"]
+    assert differences(preset("sentiment-small"), preset("sentiment-small")) == {}
+    assert differences(preset("sentiment-small"), planned("sentiment-small", {"seed": 3})) == {"seed": [0, 3]}
+    assert differences() == {}

@@ -102,6 +102,20 @@ def test_pause_resume_stop(client: TestClient, run: Run) -> None:
     assert client.post(f"{API}/runs/{uuid4()}/pause").status_code == 404
 
 
+def test_settings_are_frozen_once_a_run_has_begun(client: TestClient, session: Session, run: Run) -> None:
+    before = dict(run.hparams)
+    for method in ("PUT", "PATCH", "POST"):
+        for path in ("", "/hparams"):
+            answer = client.request(method, f"{API}/runs/{run.id}{path}", json={"hparams": {"seed": 9}})
+            assert answer.status_code == 405
+    for act in ("pause", "resume", "finish"):
+        assert client.post(f"{API}/runs/{run.id}/{act}", json={"hparams": {"seed": 9}}).status_code == 422
+    session.refresh(run)
+    assert run.hparams == before
+    paths = client.get(f"{API}/openapi.json").json()["paths"]
+    assert {path for path in paths if "/runs/" in path and {"put", "patch"} & set(paths[path])} == set()
+
+
 def test_metrics_come_by_name(client: TestClient, session: Session, run: Run) -> None:
     session.add_all(Metric(run_id=run.id, name="objective/kl", step=n, value=n / 2) for n in range(3))
     session.commit()

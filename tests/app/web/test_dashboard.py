@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from app.db import SessionFactory
 from app.errors import NotFoundError
 from app.kinds import JobKind
 from app.models import Job, JobState, Metric, Role, Run, Worker
-from app.web.dashboard import Snapshot, plotly_path
+from app.web.dashboard import CURVES, Snapshot, plotly_path
 from app.web.events import changes, read
 from app.web.watching import Watch, Watches
 from tests.app.web.conftest import SignIn
@@ -109,6 +110,16 @@ class TestJson:
         query = {"run": str(run.id), "name": "objective/kl"}
         compared = researcher.get("/runs/compare.csv", params=query).text.splitlines()
         assert compared[1].startswith(f"{run.id},Happier <stories>,objective/kl,32,0.5")
+
+    def test_what_the_page_draws_is_what_it_is_sent(self) -> None:
+        script = (Path(__file__).parents[3] / "static" / "dashboard" / "charts.js").read_text()
+        charts = script[script.index("const CHARTS") : script.index("];\n\n")]
+        drawn = set(re.findall(r'\["([a-z]+/[a-z_/]+)", "', charts))
+        assert drawn == {*CURVES, "labels/usable"}
+        assert {"labels/per_minute", "queue/ready", "queue/oldest_minutes", "reward/accuracy_incoming"} <= drawn
+        assert {f"objective/{name}" for name in ("score", "kl", "kl_coef", "entropy", "valid_fraction")} <= drawn
+        assert {"objective/response_length", "ppo/loss/value", "ppo/policy/clipfrac", "ppo/val/var_explained"} <= drawn
+        assert "frontier: true" in charts
 
     def test_curves_are_columns_and_nan_is_null(self, researcher: TestClient, run: Run) -> None:
         curves = researcher.get(f"/runs/{run.id}/curves.json").json()["curves"]

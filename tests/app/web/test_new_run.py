@@ -97,6 +97,9 @@ def test_runs_are_compared_by_settings_and_curves(client: TestClient, session: S
     curves = client.get(f"/runs/compare.json?run={one.id}&run={other.id}&name=objective/kl").json()
     assert set(curves) == {str(one.id), str(other.id)}
     assert client.get(f"/runs/{one.id}/curves.csv").text.startswith("metric,step,value")
+    told = client.get("/api/v1/runs/compare", params={"run": [str(one.id), str(other.id)]}).json()
+    assert ([run["name"] for run in told["runs"]], told["differences"]) == (["one", "other"], {"seed": [0, 9]})
+    assert client.get("/api/v1/runs/compare").status_code == 422
 
 
 def test_finish_and_roll_back_over_the_api(client: TestClient, session: Session) -> None:

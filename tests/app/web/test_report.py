@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from app import andon
-from app.models import Metric, Role, Run
+from app.models import Agreement, Metric, Role, Run
 from app.reports import Point
 from app.web.report import line
 from tests.app.web.conftest import SignIn
@@ -21,6 +21,9 @@ def run(session: Session) -> Run:
     make_checkpoint(session, made, number=2, episodes=64, report={"kl": 3.0, "score": 0.7})
     session.add_all(Metric(run_id=made.id, name="objective/kl", step=32 * i, value=float(i)) for i in range(1, 4))
     andon.pull(session, made.id, None, "it only writes about cats")
+    figures = {"percent": {"value": 0.71, "low": 0.6, "high": 0.8}, "alpha": {"value": 0.35, "low": 0.1, "high": 0.5}}
+    report = {"comparisons": 17, "labels": 40, "pairs": [], "weights": {}} | figures
+    session.add(Agreement(run_id=made.id, labels=40, report=report))
     session.commit()
     return made
 
@@ -41,6 +44,8 @@ def test_the_report_is_one_file_with_everything_in_it(client: TestClient, run: R
     assert curve is not None
     assert curve["points"] == "0.0,110.0 160.0,55.0 320.0,0.0"
     text = page.get_text()
+    assert "71 % 60–80 of 17 comparisons that several answered; Krippendorff's alpha 0.35 0.10 to 0.50" in text
+    assert "@media print" in answer.text
     for said in ("it only writes about cats", "Not released.", "ppo.guards.sign_check", "0.70", "None was held."):
         assert said in text
 

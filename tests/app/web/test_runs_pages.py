@@ -7,7 +7,7 @@ from bs4 import BeautifulSoup
 from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
-from app import prompts
+from app import andon, prompts
 from app.models import Phase, Role, Run
 from tests.app.web.conftest import SignIn
 from tests.factories import make_run
@@ -38,6 +38,14 @@ def test_the_list_names_each_run_and_escapes_what_people_typed(client: TestClien
     assert link is not None
     assert link.get_text() == "<b>bold</b>"
     assert "17" in [cell.get_text(strip=True) for cell in table.find_all("td")]
+
+
+def test_the_list_says_whose_cord_is_pulled(client: TestClient, session: Session, run: Run) -> None:
+    assert "the cord is pulled" not in client.get("/runs").text
+    andon.pull(session, run.id, None, "it swears")
+    make_run(session, name="another")
+    session.commit()
+    assert client.get("/runs").text.count("the cord is pulled") == 1
 
 
 def test_labelers_do_not_see_it(client: TestClient, sign_in: SignIn) -> None:

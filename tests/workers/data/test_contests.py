@@ -27,11 +27,13 @@ from app.models import (
     Sample,
     Verdict,
 )
-from tests.factories import make_account, make_prompt, make_run
+from tests.factories import make_account, make_comparison, make_prompt, make_run
 from tests.tiny import save_tiny_model
+from tests.workers.data.test_leave_out import answer, claimed
 from workers import fencing
-from workers.handlers import contest
+from workers.handlers import contest, train_reward
 from workers.models import weights_digest
+from workers.plan import start_job
 from workers.work import Work
 from workers.workshop import Workshop
 
@@ -42,6 +44,7 @@ TASK = {
     "min_terminator_index": 1,
     "temperature": 1.0,
 }
+HEADS = {"heads": [{"readouts": [{"pooling": "mean", "depth": 0.5}], "tuned": False}], "normalization_samples": 8}
 
 
 @pytest.fixture
@@ -138,6 +141,31 @@ def test_two_and_two_in_one_comparison(session_factory: SessionFactory, run_id: 
         assert [len(one.left_samples) for one in items] == [2] * len(items)
         sizes = session.scalars(select(ComparisonSample.slot).where(ComparisonSample.slot == 3)).all()
         assert len(sizes) == len(items) == 3
+
+
+def test_reference_texts_meet_the_best_of_two_by_the_reward_model(
+    session_factory: SessionFactory, run_id: UUID, tmp_path: Path
+) -> None:
+    with session_scope(session_factory) as session:
+        run, ada = session.get_one(Run, run_id), make_account(session)
+        run.hparams = planned("sentiment-small", {"task": TASK, "reward": HEADS}).model_dump(mode="json")
+        for number in range(12):
+            made = make_comparison(session, run, prompt=make_prompt(session, text=f"the sun was in {number}"))
+            for place, sample in enumerate(session.scalars(select(Sample).where(Sample.prompt_id == made.prompt_id))):
+                sample.token_ids, sample.kept_tokens = [2 + (number + place) % 16, 5, 9, 3, 12, 18], 6
+            answer(session, ada, made, number % 4)
+        claim = claimed(session, start_job(session, run_id, JobKind.TRAIN_REWARD, {}))
+    workshop = Workshop(tmp_path / "home")
+    train_reward(Work(claim=claim, factory=session_factory, workshop=workshop, should_stop=lambda: False))
+    with session_scope(session_factory) as session:
+        contest_id = asked(session, run_id, left="texts", right="reference best of 2", prompts=4).id
+    assert write(session_factory, tmp_path / "home").result == {"comparisons": 4, "unfinished": 0}
+    with session_scope(session_factory) as session:
+        found = reports.contest_result(session, contest_id)
+        ids = [id_ for one in session.scalars(select(ContestItem)) for id_ in one.left_samples]
+        written = session.scalars(select(Sample.text).where(Sample.id.in_(ids))).all()
+    assert (found.left, found.right) == ("reference texts", "reference, best of 2")
+    assert list(written) == ["she was happy ."] * 4
 
 
 def test_a_contest_does_not_grow_stale(session_factory: SessionFactory, run_id: UUID, tmp_path: Path) -> None:
