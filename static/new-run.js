@@ -21,7 +21,8 @@ async function check() {
     place.textContent = what;
     place.hidden = what === "" || place.dataset.fault === "";
     const field = document.getElementById(place.dataset.fault);
-    if (field) field.toggleAttribute("aria-invalid", what !== "");
+    if (field && what !== "") field.setAttribute("aria-invalid", "true");
+    else field?.removeAttribute("aria-invalid");
     if (what !== "") place.closest("details")?.setAttribute("open", "");
   }
 }
