@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -232,7 +233,11 @@ class _Handler(BaseHTTPRequestHandler):
         files = [path for path in sorted(repo.files) if not under or path.startswith(f"{under}/")]
         if under and not files:
             raise _RefusedError(404, f"{under} does not exist", "EntryNotFound")
-        self._say([_described(path, repo.files[path]) for path in files])
+        folders = {str(one) for path in files for one in PurePosixPath(path).parents} - {".", under}
+        if under:  # none above it
+            folders = {folder for folder in folders if folder.startswith(f"{under}/")}
+        found = [{"type": "directory", "path": folder, "size": 0, "oid": "0" * 40} for folder in sorted(folders)]
+        self._say(found + [_described(path, repo.files[path]) for path in files])
 
     def paths(self, kind: str, name: str, revision: str) -> None:
         repo = self._repo(kind, name)
