@@ -9,6 +9,7 @@ import pytest
 from tests.tiny import save_tiny_model
 
 SMALL = {
+    "adams": ["--model", "TINY", "--batch", "8"],
     "data": ["--prompts", "200", "--labels", "200"],
     "load": ["saturation", "--comparisons", "2000", "--seconds", "2", "--labelers", "4"],
     "scale": ["--comparisons", "21000", "--labels", "500"],
