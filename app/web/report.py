@@ -18,6 +18,8 @@ router = APIRouter(include_in_schema=False, dependencies=[Depends(require_resear
 
 WIDTH, HEIGHT = 320.0, 110.0
 """Of a curve in the report."""
+DASH = 4.0
+"""Half of the line that stands for a single point."""
 EVERY_POINT = 5_000
 
 
@@ -58,6 +60,8 @@ def line(points: Sequence[reports.Point]) -> str:
     if not finite:
         return ""
     steps, values = [point.step for point in finite], [point.value for point in finite]
+    if len(finite) == 1:  # a dash, for a line of no length is not seen
+        return f"{WIDTH / 2 - DASH:.1f},{HEIGHT / 2:.1f} {WIDTH / 2 + DASH:.1f},{HEIGHT / 2:.1f}"
     wide, high = max(steps) - min(steps) or 1, max(values) - min(values) or 1.0
     return " ".join(
         f"{(step - min(steps)) / wide * WIDTH:.1f},{HEIGHT - (value - min(values)) / high * HEIGHT:.1f}"

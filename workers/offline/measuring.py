@@ -44,17 +44,17 @@ class Measuring:
     said: Callable[[str], None]
 
     def run(self) -> None:
-        """Every published policy, the optimum, and the last policy against the reference."""
+        """Every published policy, the last one against the reference, and the optimum, which takes longest."""
         for policy in self.ledger.policies:
             if policy.number not in self.ledger.judged:
                 self.said(f"measuring policy {policy.number} of {len(self.ledger.policies) - 1}")
                 self.note(self._judged(policy.number))
-        if self.ledger.optimum is None:
-            self.said("estimating the optimum")
-            self.note(self._optimum())
         if self.ledger.final is None and self.ledger.policies:
             self.said("comparing the last policy with the reference")
             self.note(self._final())
+        if self.ledger.optimum is None:
+            self.said("estimating the optimum")
+            self.note(self._optimum())
 
     def _judged(self, number: int) -> events.Judged:
         plan = self._plan(number, FRONTIER_SAMPLES)

@@ -71,4 +71,5 @@ def test_a_flat_curve_is_a_line_and_an_endless_value_is_left_out() -> None:
         Point(step=i, value=v, low=None, high=None, recorded_at=at) for i, v in ((0, 2.0), (1, float("inf")), (2, 2.0))
     ]
     assert line(points) == "0.0,110.0 320.0,110.0"
+    assert line(points[:1]) == "156.0,55.0 164.0,55.0"
     assert line([]) == ""
