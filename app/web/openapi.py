@@ -126,11 +126,19 @@ def _statuses(operation: dict[str, Any], route: RouteContext, method: str, requi
         statuses |= {404, 422}
     if operation.get("parameters"):
         statuses.add(422)
+    if any(_is_id(one["schema"]) for one in operation.get("parameters", ())):
+        statuses.add(404)
     if method not in SAFE_METHODS:
         statuses |= {404, 409}
     if "requestBody" in operation:
         statuses |= {400, 413, 422}
     return statuses
+
+
+def _is_id(schema: dict[str, Any]) -> bool:
+    """Whether a parameter names a thing, or several."""
+    of_one = schema.get("items", schema)
+    return "uuid" in {of_one.get("format"), *(one.get("format") for one in of_one.get("anyOf", ()))}
 
 
 def _problem(status: int) -> dict[str, Any]:
