@@ -18,6 +18,8 @@ from app.simulate.tally import Tally
 SPREAD = 0.5
 """Standard deviation of the logarithm of the time for one label: most are quick, some take long."""
 EMPTY_QUEUE_SECONDS = 1.0
+PROMISED_SECONDS = 0.2
+"""Between two looks at whether others gave what they took on."""
 ENDED = ("finished", "stopped")
 
 Lease = dict[str, Any]
@@ -53,8 +55,8 @@ class Labeler:
 
     def _finished(self) -> bool:
         """One label, or a while of waiting for one. True: there is nothing more to do, ever."""
-        if not self.tally.promise():
-            return True
+        if not self.tally.promise():  # whoever took the last one on may fail, while what it takes lies here
+            return self.tally.is_full or self.stop.wait(PROMISED_SECONDS)
         if not self.queue and not self._fill():
             self.tally.break_promise()
             return self._ended() or self.stop.wait(EMPTY_QUEUE_SECONDS * self.rng.uniform(0.5, 1.5))

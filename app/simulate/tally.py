@@ -60,6 +60,11 @@ class Tally:
             self.trouble = why
 
     @property
+    def is_full(self) -> bool:
+        """Whether the server has all labels that were wanted."""
+        return self.limit is not None and self.total >= self.limit
+
+    @property
     def total(self) -> int:
         """Labels that the server has."""
         return self.given.total()

@@ -1,5 +1,6 @@
 """Simulated labelers against a real server over real sockets, one that restarts and one that loses answers."""
 
+import random
 import socket
 import threading
 import time
@@ -15,10 +16,13 @@ from sqlalchemy.orm import Session
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import accounts, rules, runs, simulate
+from app.client import Transport
 from app.errors import InvalidError, NotFoundError, UnauthorizedError
 from app.main import create_app
 from app.models import Label, Role, Run, Sample, Verdict
 from app.settings import Settings
+from app.simulate.labeler import Labeler
+from app.simulate.tally import Tally
 from tests.factories import make_account, make_comparison, make_run
 
 TEXTS = ("I hate this.", "I love this wonderful day.", "A very, very long sentence about nothing.", "Fine.")
@@ -131,6 +135,38 @@ def test_lost_answers_neither_lose_nor_double_labels(
         told = simulate.simulate(options(port, token, labelers=2, labels=30), Event(), lambda _: None)
     assert told.repeats > 0
     assert told.labels == one_label_each(session) == 30
+
+
+def test_nobody_leaves_before_the_last_label_is_given(settings: Settings, run: Run, token: str) -> None:
+    """Who took it on may find nothing to label, because what there is lies with those who would leave."""
+    tally, stop = Tally(limit=1), Event()
+    with serving(create_app(settings), 0) as url:
+        boss = Transport(url=url, token=token, wait=stop.wait)
+        made = boss.call("POST", "/labelers", body={"name": "Ada"})
+        boss.close()
+        ada = Labeler(
+            name="Ada",
+            link=made["link"],
+            token=made["token"],
+            client=Transport(url=url, wait=stop.wait),
+            run_id=str(run.id),
+            rule=rules.load_rule("longest"),
+            seconds_per_label=0.01,
+            noise=0.0,
+            rng=random.Random(0),
+            tally=tally,
+            stop=stop,
+        )
+        assert tally.promise()  # somebody else's
+        working = threading.Thread(target=ada.work, daemon=True)
+        working.start()
+        working.join(timeout=1.0)
+        assert working.is_alive()
+        tally.break_promise()
+        working.join(timeout=30)
+        ada.client.close()
+        assert not working.is_alive()
+    assert tally.total == 1
 
 
 @pytest.mark.usefixtures("run")
