@@ -28,6 +28,7 @@ from bench._load_client import Crowd, Measured
 from bench._load_plans import plans
 from bench._load_training import training
 
+PACES = ("saturation", "human", "training")
 LABELERS, HUMAN_SECONDS, SECONDS_PER_LABEL = 200, 180.0, 6.0
 CLIENTS, SATURATION_SECONDS = 32, 30.0
 MOST_PER_SECOND = 1000
@@ -112,12 +113,10 @@ def _apart(found: Sequence[dict[str, Any]]) -> None:
         print(json.dumps({"labels_per_second": rates, "times_apart": round(max(few, many) / min(few, many), 2)}))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure each size in turn."""
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m bench load", description=__doc__)
-    parser.add_argument(
-        "paces", nargs="*", choices=("saturation", "human", "training"), default=["saturation", "human"]
-    )
+    parser.add_argument("paces", nargs="*", metavar="PACE", help=f"any of {', '.join(PACES)}; none: the first two")
     parser.add_argument("--comparisons", type=int, nargs="+", default=[1_000, 1_000_000], help="in the tables")
     parser.add_argument("--clients", type=int, default=CLIENTS, help="that never wait")
     parser.add_argument("--labelers", type=int, default=LABELERS, help="at a person's pace")
@@ -127,6 +126,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--model", help="with `training`: the base model that trains")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    options.paces = options.paces or list(PACES[:2])
+    if unknown := set(options.paces) - set(PACES):  # `choices` would refuse that none is given
+        parser.error(f"{', '.join(sorted(unknown))} is no pace: give any of {', '.join(PACES)}")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure each size in turn."""
+    options = parse(arguments)
     if "training" in options.paces:
         found = [training(options, SECONDS_PER_LABEL)]
         print(json.dumps(found[0]), flush=True)

@@ -1,7 +1,21 @@
 """What the load benchmark says of what it saw."""
 
+import pytest
+
 from bench._load_client import quantiles
 from bench._load_plans import _nodes
+from bench.load import parse
+
+
+def test_without_words_both_paces_of_labelers_are_measured() -> None:
+    assert parse([]).paces == ["saturation", "human"]
+    assert parse(["training", "--model", "folder"]).paces == ["training"]
+
+
+def test_a_pace_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["sprint"])
+    assert "sprint is no pace: give any of saturation, human, training" in capsys.readouterr().err
 
 
 def test_quantiles_are_by_nearest_rank() -> None:
