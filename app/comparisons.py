@@ -8,9 +8,10 @@ retired as the new arrive.
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, func, literal_column, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.errors import InvalidError
@@ -155,7 +156,15 @@ def has_active_lease() -> ColumnElement[bool]:
 def has_answer(labeler_id: UUID | None = None, verdicts: Sequence[Verdict] = ANSWERS) -> ColumnElement[bool]:
     """Condition on `Comparison`: it has a current label of these verdicts, by this labeler or (None) by anybody."""
     query = select(Label.id).where(Label.comparison_id == Comparison.id, Label.verdict.in_(verdicts), is_current())
-    return (query if labeler_id is None else query.where(Label.labeler_id == labeler_id)).exists()
+    return query.exists() if labeler_id is None else looked_up(query.where(Label.labeler_id == labeler_id))
+
+
+def looked_up(query: Select[Any]) -> ColumnElement[bool]:
+    """Whether a query that an index answers finds a row: asked for each row that comes into question, never joined.
+
+    A join reads all that somebody ever did, or the whole table where PostgreSQL does not know the somebody yet.
+    """
+    return query.offset(literal_column("0")).exists()
 
 
 def _of_contest() -> ColumnElement[bool]:

@@ -30,29 +30,35 @@ STANDING = """
         (select reason from andon where run_id = run.id and released_at is null) as cord,
         exists (select from exclusion
                 where run_id = run.id and labeler_id = %(labeler)s and lifted_at is null) as excluded,
-        array(select assignment.id from assignment join comparison on comparison.id = assignment.comparison_id
-              where assignment.labeler_id = %(labeler)s and assignment.state = 'leased'
-              and comparison.run_id = run.id and comparison.state = 'ready' and comparison.purpose <> 'session'
-              order by assignment.created_at) as held
+        array(select id from assignment where labeler_id = %(labeler)s and state = 'leased'
+              and (select run_id = run.id and state = 'ready' and purpose <> 'session'
+                   from comparison where id = assignment.comparison_id)
+              order by created_at) as held
     from run,
         lateral (select coalesce(sum(answers), 0) as always, coalesce(sum(answers) filter
                  (where day = (clock_timestamp() at time zone 'UTC')::date), 0) as today
                  from tally where run_id = run.id and labeler_id = %(labeler)s) done
     where run.id = %(run)s
 """
-OPEN = """
-    not exists (select from assignment
-                    where comparison_id = comparison.id and labeler_id = %(labeler)s and state = 'leased')
-    and not exists (select from label where comparison_id = comparison.id and labeler_id = %(labeler)s
-                    and verdict <> 'undone' and not exists
-                        (select from label later where later.comparison_id = comparison.id
-                         and later.labeler_id = %(labeler)s and later.revision > label.revision))
+# What follows is one look into one index for each comparison that comes into question, whatever PostgreSQL knows of the
+# tables. `offset 0` keeps it from joining them instead, which reads all that is there; and what is named by rows in the
+# order of an index leaves it no other index, for by that of labelers it would read all that one of them ever said.
+NEWEST_LABEL = """
+    select {columns} from label where (comparison_id, labeler_id, revision) <= (comparison.id, %(labeler)s, 2147483647)
+    order by comparison_id desc, labeler_id desc, revision desc limit 1
+"""
+"""Their newest label of `comparison`; of another comparison or labeler where there is none."""
+MINE = "{0}.comparison_id = comparison.id and {0}.labeler_id = %(labeler)s"
+OPEN = f"""
+    not exists (select from assignment where comparison_id = comparison.id and labeler_id = %(labeler)s
+                and state = 'leased' offset 0)
+    and ({NEWEST_LABEL.format(columns=f"{MINE.format('label')} and verdict <> 'undone'")}) is not true
 """
 """Condition on `comparison`: this labeler neither holds it nor answered or skipped it."""
 NOT_MET_AS_GOLD = """
-    not exists (select from comparison again join assignment on assignment.comparison_id = again.id
-                where again.repeat_of_id = comparison.id and again.purpose = 'gold'
-                and assignment.labeler_id = %(labeler)s)
+    not exists (select from comparison again where again.repeat_of_id = comparison.id and again.purpose = 'gold'
+                and exists (select from assignment where comparison_id = again.id
+                            and labeler_id = %(labeler)s offset 0) offset 0)
 """
 """Condition on `comparison`: this labeler never got its gold copy."""
 FREE = f"""
@@ -63,7 +69,7 @@ FREE = f"""
 HAS_GOLD = f"""
     select from comparison where run_id = %(run)s and purpose = 'gold' and state = 'ready' and {OPEN}
         and not exists (select from assignment where comparison_id = comparison.repeat_of_id
-                        and labeler_id = %(labeler)s) limit 1
+                        and labeler_id = %(labeler)s offset 0) limit 1
 """
 """Finds a row where the labeler has gold before them."""
 HAS_PAST = """
@@ -114,7 +120,7 @@ RENEW = """
         and (renewed.id is not null or held.expires_at >= now() + make_interval(secs => 0.9 * %(seconds)s))
     order by held.created_at
 """
-FIND = """
+FIND = f"""
     select comparison.id, comparison.run_id, comparison.wanted, comparison.answers,
         lent.id as assignment_id, lent.shown,
         mine.id as before_id, mine.revision as before_revision, mine.verdict as before,
@@ -124,10 +130,10 @@ FIND = """
     from comparison
         left join lateral (select id, shown from assignment where comparison_id = comparison.id
                            and labeler_id = %(labeler)s order by created_at desc limit 1) lent on true
-        left join lateral (select id, revision, verdict from label where comparison_id = comparison.id
-                           and labeler_id = %(labeler)s order by revision desc limit 1) mine on true
-        left join lateral (select id, revision, comparison_id from label where labeler_id = %(labeler)s
-                           and idempotency_key = %(key)s) keyed on true
+        left join lateral ({NEWEST_LABEL.format(columns="*")}) mine on {MINE.format("mine")}
+        left join lateral (select * from label where (labeler_id, idempotency_key) >= (%(labeler)s, %(key)s)
+                           order by labeler_id, idempotency_key limit 1) keyed
+            on keyed.labeler_id = %(labeler)s and keyed.idempotency_key = %(key)s
     where comparison.id = %(comparison)s for no key update of comparison
 """
 # The guideline is the newest that the labeler has read; for one who read none, as a program does, the newest there is.

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app import comparisons, hot
-from app.comparisons import CLOSING, has_answer
+from app.comparisons import CLOSING, has_answer, looked_up
 from app.hparams import CollectionHParams
 from app.models import (
     Assignment,
@@ -129,7 +129,8 @@ def is_open_to(labeler_id: UUID) -> ColumnElement[bool]:
     its_source = select(Assignment.id).where(
         Assignment.comparison_id == Comparison.repeat_of_id, Assignment.labeler_id == labeler_id
     )
-    return and_(~_is_held_by(labeler_id), ~has_answer(labeler_id), ~as_gold.exists(), ~its_source.exists())
+    met = (looked_up(as_gold), looked_up(its_source))
+    return and_(~_is_held_by(labeler_id), ~has_answer(labeler_id), *(~one for one in met))
 
 
 def _first(labeler_id: UUID, run_id: UUID, count: int) -> Select[UUID]:
@@ -232,12 +233,10 @@ def _noted(comparison_id: UUID, seen: set[UUID]) -> UUID:
 
 
 def _is_held_by(labeler_id: UUID) -> ColumnElement[bool]:
-    return (
-        select(Assignment.id)
-        .where(
+    return looked_up(
+        select(Assignment.id).where(
             Assignment.comparison_id == Comparison.id,
             Assignment.labeler_id == labeler_id,
             Assignment.state == AssignmentState.LEASED,
         )
-        .exists()
     )

@@ -25,7 +25,12 @@ class Assignment(Keyed, Dated, Base):
     __tablename__ = "assignment"
     __table_args__ = (
         Index("uq_assignment_lease", "labeler_id", "comparison_id", unique=True, postgresql_where="state = 'leased'"),
-        Index("ix_assignment_leased_until", "expires_at", postgresql_where="state = 'leased'"),
+        # What no lease lacks is asked for so that only who asks for the time is led here, not who asks for a labeler.
+        Index(
+            "ix_assignment_leased_until",
+            "expires_at",
+            postgresql_where="state = 'leased' and expires_at is not null",
+        ),
         Index("ix_assignment_comparison_id_labeler_id", "comparison_id", "labeler_id"),
         Index("ix_assignment_created_at", "created_at"),
     )
