@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     """Processes that a trainer starts to train one model together, a GPU for each; 1: it trains by itself. Where they
     cannot share the episodes of a minibatch evenly, fewer do."""
     trainer_compile: bool = False
-    """Compile what PPO trains: worth it on a GPU, where the first updates then take a minute longer."""
+    """Compile what PPO runs: worth it on a GPU, where the first update then takes half a minute longer."""
     trainer_sharding: Literal["auto", "always", "never"] = "auto"
     """Whether these processes split policy, value network, gradients and optimizer among them (FSDP2): `auto` where a
     GPU has no room for a copy of each."""

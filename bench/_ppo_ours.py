@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from app.hparams import PPOHParams, TaskHParams
 from bench._shapes import LANES, Shape, episode_operations, machine, matrix_ceiling, set_lane
+from workers.nets.compiling import compile_all
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.reward_model import RewardModel
@@ -27,6 +28,13 @@ TOKENS = 50_000
 """Queries are drawn from so many token ids."""
 
 
+def now() -> float:
+    """Seconds, once a GPU has done all it was asked for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Stopwatch:
     """Seconds that a module's forward passes take."""
 
@@ -37,10 +45,10 @@ class Stopwatch:
         module.register_forward_hook(self._stop)
 
     def _start(self, *_: Any) -> None:
-        self._began = time.perf_counter()
+        self._began = now()
 
     def _stop(self, *_: Any) -> None:
-        self.seconds += time.perf_counter() - self._began
+        self.seconds += now() - self._began
 
     def taken(self) -> float:
         """Since this was last asked."""
@@ -58,7 +66,7 @@ def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu"
     ppo = PPOHParams(
         episodes=options.batch * (options.steps + options.warmup),
         batch=options.batch,
-        micro_batch=options.batch,
+        micro_batch=options.micro or options.batch,
         epochs=options.epochs,
         learning_rate=1e-5,
         kl_target=None,
@@ -79,7 +87,7 @@ def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu"
         ranks=ranks,
     )
     if options.compiled:
-        trainer.models.compile()
+        compile_all(trainer.reference, *trainer.models.modules())
     return trainer
 
 
@@ -87,18 +95,21 @@ def make_reward(options: argparse.Namespace, *, device: str = "cpu") -> RewardMo
     """A reward model of the policy's size with a trunk of its own."""
     shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
     trunk = LanguageModel(shape.model().to(device))
-    return RewardModel(trunk, frozen=False, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
+    reward = RewardModel(trunk, frozen=False, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
+    if options.compiled:
+        compile_all(reward)
+    return reward
 
 
 def one_step(trainer: PPOTrainer, queries: QueryBatch, reward: RewardModel, watch: Stopwatch) -> dict[str, float]:
     """Seconds of one update and its phases."""
-    began, cpu = time.perf_counter(), time.process_time()
+    began, cpu = now(), time.process_time()
     sampled = trainer.sample(queries)
-    sampled_at, reference = time.perf_counter(), watch.taken()
+    sampled_at, reference = now(), watch.taken()
     rollout = trainer.rollout(sampled, trainer.scores(sampled, reward))
-    scored_at = time.perf_counter()
+    scored_at = now()
     trainer.step(rollout)
-    ended = time.perf_counter()
+    ended = now()
     return {
         "step": ended - began,
         "generate": sampled_at - began - reference,
@@ -123,6 +134,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--separate", action="store_true", help="values from a network of their own, as the peer's")
     parser.add_argument("--frozen", type=int, default=0, help="lowest layers that are not trained")
     parser.add_argument("--plain-trunk", action="store_true", help="compute frozen layers anew in every pass")
+    parser.add_argument("--micro", type=int, default=0, help="rows per pass; 0: the whole batch")
     parser.add_argument("--compiled", action="store_true", help="blocks compiled for the passes of training")
     return parser.parse_args()
 

@@ -2,50 +2,72 @@
 
     python -m bench gpu --models 124m,774m
 
-Random weights of GPT-2's shapes; needs PyTorch, transformers, pydantic and structlog, no database and no file. With
+Random weights of GPT-2's shapes; needs PyTorch and transformers, no other package, no database and no file. With
 `--device cpu --models tiny` the same steps run without a GPU. Prints a table and one JSON line; ends with code 1 if GPU
 and CPU do not agree. What no time is left for is named.
 """
 
 import argparse
 import json
+import math
 import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench._ppo_ours import Stopwatch, batches, make_reward, make_trainer, one_step
+from bench._bare import STOOD_IN
+from bench._ppo_ours import Stopwatch, batches, make_reward, make_trainer, now, one_step
 from bench._shapes import SHAPES, Shape, episode_operations, machine, matrix_ceiling
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
-from workers.nets.precision import autocast
+from workers.nets.precision import autocast, configure, exact
 from workers.rlhf.types import QueryBatch
 
-RATIO_FP32 = 1e-3
-RATIO_BF16 = 1e-2
-"""Bounds on the largest and on the mean |ratio - 1|, as those of the trainer's guards."""
+BOUNDS = {"ratio_fp32": 1e-3, "ratio_bf16": 1e-2, "gradient_fp32": 1e-3, "gradient_bf16": 0.1}
+"""On the largest (float32) and on the mean |ratio - 1| (bfloat16), as those of the trainer's guards; on gradients."""
 TEMPERATURE = 0.7
 
 
 def agreement(shape: Shape, options: Namespace) -> dict[str, float]:
-    """|ratio - 1| of what the device samples with, against the same tokens read by the CPU in float32."""
+    """What the device computes, against the CPU in float32 on the same tokens.
+
+    Returns: |ratio - 1| of the log-probabilities it samples with; distance of the gradient it trains with, relative to
+        the gradient's length.
+    """
     torch.manual_seed(0)
-    plain = Policy(LanguageModel(shape.model())).requires_grad_(False)
-    moved = Policy(LanguageModel(shape.model())).requires_grad_(False)
+    plain, moved = (Policy(LanguageModel(shape.model())) for _ in range(2))
     moved.load_state_dict(plain.state_dict())
     moved.to(options.device)
     found = {}
-    for name, bf16 in (("largest_fp32", False), ("mean_bf16", True)):
-        tokens, logprobs = _written(moved, options, rows=8, bf16=bf16)
-        ids = _queries(8, options.query)
-        said = plain(ids, ids >= 0, tokens.cpu(), temperature=TEMPERATURE).logprobs
-        errors = ((said - logprobs.cpu()).exp() - 1).abs()
-        found[name] = float(errors.mean() if bf16 else errors.max())
+    for kind, bf16 in (("fp32", False), ("bf16", True)):
+        with nullcontext() if bf16 else exact():
+            tokens, logprobs = _written(moved, options, rows=8, bf16=bf16)
+            trained = _gradient(moved, tokens, options, bf16=bf16)
+        said, expected = _said(plain, tokens.cpu(), options), _gradient(plain, tokens.cpu(), options, bf16=False)
+        errors = ((said.detach() - logprobs.cpu()).exp() - 1).abs()
+        found[f"ratio_{kind}"] = float(errors.mean() if bf16 else errors.max())
+        found[f"gradient_{kind}"] = float((trained - expected).norm() / expected.norm())
     return found
+
+
+def _said(policy: Policy, tokens: Tensor, options: Namespace) -> Tensor:
+    ids = _queries(len(tokens), options.query).to(tokens.device)
+    logprobs: Tensor = policy(ids, ids >= 0, tokens, temperature=TEMPERATURE).logprobs
+    return logprobs
+
+
+def _gradient(policy: Policy, tokens: Tensor, options: Namespace, *, bf16: bool) -> Tensor:
+    """Of the mean log-probability, in all weights that have a part in it; on the CPU."""
+    policy.zero_grad()
+    with autocast(tokens.device, bf16):
+        said = _said(policy, tokens, options)
+    said.mean().backward()
+    return torch.cat([value.grad.flatten().cpu() for value in policy.parameters() if value.grad is not None])
 
 
 def sampled_per_second(shape: Shape, options: Namespace) -> dict[int, float]:
@@ -56,9 +78,9 @@ def sampled_per_second(shape: Shape, options: Namespace) -> dict[int, float]:
 
 def _sampling_rate(policy: Policy, options: Namespace, rows: int) -> float:
     _written(policy, options, rows=rows // 4, bf16=True, samples=4)
-    began = _now(options.device)
+    began = now()
     tokens, _ = _written(policy, options, rows=rows // 4, bf16=True, samples=4)
-    return tokens.numel() / (_now(options.device) - began)
+    return tokens.numel() / (now() - began)
 
 
 def training_compiled(shape: Shape, options: Namespace) -> dict[str, float]:
@@ -77,7 +99,11 @@ def training(shape: Shape, options: Namespace, *, compiled: bool = False) -> dic
         frozen=0,
         plain_trunk=False,
         compiled=compiled,
+        micro=rows_at_once(shape, options.batch),
     )
+    if options.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     trainer, reward = make_trainer(asked, bf16=True, device=options.device), make_reward(asked, device=options.device)
     watch = Stopwatch(trainer.reference)
     steps = [
@@ -100,6 +126,12 @@ def training(shape: Shape, options: Namespace, *, compiled: bool = False) -> dic
     }
 
 
+def rows_at_once(shape: Shape, batch: int) -> int:
+    """Rows of a micro-batch: a whole batch's activations of 124M, a power of two less of what is larger."""
+    times = math.ceil(shape.layers * shape.width / (SHAPES["124m"].layers * SHAPES["124m"].width))
+    return max(1, batch >> (times - 1).bit_length())
+
+
 PARTS: dict[str, Callable[[Shape, Namespace], Mapping[Any, float]]] = {
     "agreement": agreement,
     "sampled_per_second": sampled_per_second,
@@ -111,22 +143,26 @@ PARTS: dict[str, Callable[[Shape, Namespace], Mapping[Any, float]]] = {
 def measure(options: Namespace) -> Iterator[dict[str, Any]]:
     """One row per model and figure; later ones are left out once the time is up."""
     until = time.monotonic() + options.seconds
-    for part in options.parts.split(","):
-        function = PARTS[part]
-        for name in options.models.split(","):
-            late = time.monotonic() > until
-            yield {"model": name, "part": part, "found": None if late else function(SHAPES[name], options)}
+    for name in options.models.split(","):
+        for part in options.parts.split(","):
+            function = PARTS[part]
+            found = None if time.monotonic() > until else _if_it_fits(function, SHAPES[name], options)
+            yield {"model": name, "part": part, "found": found}
+
+
+def _if_it_fits(part: Callable[[Shape, Namespace], Mapping[Any, float]], shape: Shape, options: Namespace) -> Any:
+    try:
+        return part(shape, options)
+    except torch.OutOfMemoryError as error:  # of the largest model or batch: the others' figures are kept
+        return {"out_of_memory": str(error).splitlines()[0]}
 
 
 def disagrees(row: dict[str, Any]) -> bool:
     """Whether a row says that the device computes something else."""
     found = row["found"]
-    wrong: bool = (
-        row["part"] == "agreement"
-        and found is not None
-        and not (found["largest_fp32"] <= RATIO_FP32 and found["mean_bf16"] <= RATIO_BF16)
-    )
-    return wrong
+    if row["part"] != "agreement" or found is None:
+        return False
+    return not all(found.get(name, math.nan) <= bound for name, bound in BOUNDS.items())
 
 
 def _written(policy: Policy, options: Namespace, *, rows: int, bf16: bool, samples: int = 1) -> tuple[Tensor, Tensor]:
@@ -147,21 +183,15 @@ def _queries(rows: int, length: int) -> Tensor:
     return torch.randint(0, 50_000, (rows, length), generator=torch.Generator().manual_seed(1))
 
 
-def _now(device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
 def parse(arguments: Sequence[str]) -> Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench gpu", description=__doc__)
     parser.add_argument("--models", default="124m,774m")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--query", type=int, default=64)
     parser.add_argument("--response", type=int, default=24)
-    parser.add_argument("--batch", type=int, default=512, help="episodes per PPO step")
+    parser.add_argument("--batch", type=int, default=1024, help="episodes per PPO step")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--batches", default="64,512,2048", help="samples written at once")
+    parser.add_argument("--batches", default="64,512,2048,8192", help="samples written at once")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seconds", type=float, default=420, help="nothing is begun later than this")
     return parser.parse_args(arguments)
@@ -172,6 +202,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
         sys.exit("there is no CUDA device: give --device cpu --models tiny to see the same steps on this machine")
+    configure(options.device)
     print("| model | part | found |\n|---|---|---|")
     rows = []
     for row in measure(options):
@@ -179,7 +210,7 @@ def main(arguments: Sequence[str]) -> None:
         print(f"| {row['model']} | {row['part']} | {row['found'] or 'no time left'} |", flush=True)
         if disagrees(row):
             break
-    print(json.dumps({"bench": "gpu", **vars(options), "machine": machine(), "rows": rows}))
+    print(json.dumps({"bench": "gpu", **vars(options), "without": STOOD_IN, "machine": machine(), "rows": rows}))
     sys.exit(1 if any(map(disagrees, rows)) else 0)
 
 

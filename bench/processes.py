@@ -37,7 +37,7 @@ def options_of(words: list[str]) -> Namespace:
     parser.add_argument("--member", action="store_true", help="be one of the processes")
     options = parser.parse_args(words)
     shape = SHAPES[options.model]
-    fixed = {"warmup": 1, "separate": False, "plain_trunk": False}
+    fixed = {"warmup": 1, "separate": False, "plain_trunk": False, "compiled": False, "micro": 0}
     return Namespace(**vars(options) | fixed, layers=shape.layers, width=shape.width, heads=shape.heads)
 
 

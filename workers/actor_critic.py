@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from workers.nets.compiling import compile_blocks
 from workers.nets.generation import Generated
 from workers.nets.policy import Policy, PolicyOutput
 from workers.nets.precision import autocast
@@ -34,12 +33,6 @@ class ActorCritic:
 
     def __post_init__(self) -> None:
         self.policy.value_head.requires_grad_(self.value_network is None)
-
-    def compile(self) -> None:
-        """Compile the blocks of what is trained; the first pass of each kind then takes a minute longer."""
-        for network in (self.policy, self.value_network):
-            if network is not None:
-                compile_blocks(network.language_model)
 
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The parameters that an optimizer may change, by name."""

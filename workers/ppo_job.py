@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import structlog
 
+from workers.nets.compiling import compile_all
 from workers.plans import PPOPlan, PPOResult
 from workers.ppo_trainer import PPOTrainer
 from workers.query_order import order_seed, query_order
@@ -56,6 +57,8 @@ def publish_due(plan: PPOPlan, update: int) -> bool:
 
 def _update(workshop: Workshop, plan: PPOPlan, trainer: PPOTrainer) -> dict[str, float]:
     scorer = workshop.reward_model(plan.reference, plan.reward)
+    if workshop.compiled:
+        compile_all(scorer)
     began = time.monotonic()
     done = trainer.update(_batch(workshop, plan, trainer.progress.update), scorer)
     log.info("ppo_update", update=trainer.progress.update, kl=done["objective/kl"], score=done["objective/score"])

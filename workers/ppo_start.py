@@ -8,6 +8,7 @@ from torch import device
 
 from workers import sharding, training_state
 from workers.checkpoints import CheckpointStore
+from workers.nets.compiling import compile_all
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.reward_ensemble import Reward
@@ -59,7 +60,7 @@ class PPOStart:
             ranks=self.ranks,
         )
         if self.compiled:
-            trainer.models.compile()
+            compile_all(reference.policy, *trainer.models.modules())
         if plan.state_digest is not None:
             training_state.restore(trainer, self.store, plan.state_digest)
         return trainer

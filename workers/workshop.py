@@ -70,7 +70,7 @@ class Workshop:
         Args:
             store: URL of the place of checkpoints that several machines share.
             ranks: processes that train together, each with a workshop; the first of them saves.
-            compiled: compile what PPO trains.
+            compiled: compile what PPO runs.
         """
         self.home = home
         self._home = models or home

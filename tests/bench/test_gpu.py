@@ -1,6 +1,9 @@
 """The GPU benchmark's steps, on the CPU with a tiny model: they agree, they count, and they stop in time."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +19,34 @@ def test_every_part_runs_and_agrees_with_the_cpu(capsys: pytest.CaptureFixture[s
         main([*SMALL, QUICK])
     assert end.value.code == 0
     found = parts(capsys.readouterr().out)
-    assert found["agreement"]["largest_fp32"] < 1e-4
+    assert found["agreement"]["ratio_fp32"] < 1e-4
+    assert 0 < found["agreement"]["gradient_bf16"] < 0.05
     assert found["sampled_per_second"]["8"] > 0
     assert 0 < found["training"]["update_of_peak"] < 1
+
+
+BARE = """
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"pydantic", "pydantic_core", "structlog", "sqlalchemy", "fastapi", "celery"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Nothing())
+from bench.gpu import main
+main(sys.argv[1:])
+"""
+
+
+def test_pytorch_and_transformers_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "bare.py").write_text(BARE)
+    command = [sys.executable, str(tmp_path / "bare.py"), *SMALL, QUICK]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={"PYTHONPATH": str(root)})
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["without"] == ["pydantic", "structlog"]
+    assert 0 < parts(done.stdout)["training"]["update_of_peak"] < 1
 
 
 def parts(printed: str) -> dict[str, Any]:
@@ -42,7 +70,13 @@ def test_nothing_is_begun_when_the_time_is_up(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_device_that_computes_something_else_is_found() -> None:
-    row = {"model": "tiny", "part": "agreement", "found": {"largest_fp32": 2e-3, "mean_bf16": 1e-3}}
-    assert disagrees(row)
-    assert disagrees(row | {"found": {"largest_fp32": float("nan"), "mean_bf16": 1e-3}})
-    assert not disagrees(row | {"found": {"largest_fp32": 1e-5, "mean_bf16": 1e-3}})
+    good = {"ratio_fp32": 1e-5, "ratio_bf16": 1e-3, "gradient_fp32": 1e-5, "gradient_bf16": 0.01}
+    assert not disagrees({"part": "agreement", "found": good})
+    for name, bad in (
+        ("ratio_fp32", 2e-3),
+        ("ratio_bf16", float("nan")),
+        ("gradient_fp32", 1.0),
+        ("gradient_bf16", 0.5),
+    ):
+        assert disagrees({"part": "agreement", "found": good | {name: bad}})
+    assert not disagrees({"part": "agreement", "found": None})

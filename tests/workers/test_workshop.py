@@ -252,7 +252,8 @@ def test_a_reward_model_scores_the_query_it_was_trained_on(
     apart = max(abs(one - other) for one, other in zip(here, elsewhere, strict=True))
     assert apart == 0 if reads == "raw" else apart > 10 * ROUNDING
     queries = later.reference(asked.reference).queries([text for text, _ in samples], framed, hparams.reward.query)
-    responses, mask = torch.tensor([[2, 18, 0], [5, 3, 18]]), torch.tensor([[True, True, False], [True] * 3])
+    responses = torch.tensor([[2, 18, 0], [5, 3, 18]], device=later.device)
+    mask = torch.tensor([[True, True, False], [True] * 3], device=later.device)
     with torch.no_grad():  # as PPO asks it
         by_ppo = later.reward_model(asked.reference, files)(queries.raw_ids, queries.raw_mask, responses, mask)
     assert here == pytest.approx(by_ppo.tolist(), abs=ROUNDING)
@@ -271,7 +272,7 @@ def test_scores_are_normalised_on_samples_of_the_reference_neither_cut_nor_filte
             *reference.encode(prompts, task),
             response_tokens=24,
             temperature=0.7,
-            generator=torch.Generator().manual_seed(hparams.seed),
+            generator=torch.Generator(workshop.device).manual_seed(hparams.seed),
         ).tokens
     ends = torch.isin(written[:, 16:-1], reference.terminators(task)).any(dim=1)
     assert 0 < int(ends.sum()) < 16, "some would be cut, some thrown away"

@@ -5,12 +5,20 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch._functorch import config as functorch_config
 from transformers import Cache
 
 from workers.nets.language_model import LanguageModel
 
 BACKEND = "inductor"
+
+
+def compile_all(*modules: nn.Module) -> None:
+    """Compile the blocks of every language model in these; one that is compiled stays as it is."""
+    for model in (part for module in modules for part in module.modules()):
+        if isinstance(model, LanguageModel) and not isinstance(model.blocks[0].forward, _Compiled):
+            compile_blocks(model)
 
 
 def compile_blocks(model: LanguageModel, *, backend: str = BACKEND) -> None:
@@ -22,13 +30,16 @@ def compile_blocks(model: LanguageModel, *, backend: str = BACKEND) -> None:
     """
     functorch_config.donated_buffer = False  # detectors ask for a second gradient of the same pass
     for block in model.blocks:
-        block.forward = _without_cache(block.forward, torch.compile(block.forward, backend=backend, dynamic=True))
+        block.forward = _Compiled(block.forward, torch.compile(block.forward, backend=backend, dynamic=True))
 
 
-def _without_cache(plain: Callable[..., Any], compiled: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(plain)
-    def forward(*args: Any, **kwargs: Any) -> Any:
+class _Compiled:
+    """A block's forward pass in both forms."""
+
+    def __init__(self, plain: Callable[..., Any], compiled: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, plain)
+        self._plain, self._compiled = plain, compiled
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         cached = any(isinstance(value, Cache) for value in (*args, *kwargs.values()))
-        return (plain if cached else compiled)(*args, **kwargs)
-
-    return forward
+        return (self._plain if cached else self._compiled)(*args, **kwargs)

@@ -12,12 +12,12 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-from workers.nets.attention import mask_bias
+from workers.nets.attention import Prefix, mask_bias, set_prefix
 from workers.nets.language_model import LanguageModel
 
 BLOCK = 256
 """Tokens of the vocabulary that are added up together when one is drawn."""
-EAGER_STEPS = 2
+EAGER_STEPS = 1
 """Steps before a capture: libraries set themselves up, weights are cast."""
 
 log = structlog.get_logger()
@@ -60,11 +60,12 @@ class Decoding:
         self.logprobs = torch.zeros(n, r, device=device)
         self.values = torch.zeros(n, r, device=device)
         self._drawn = torch.zeros(1, dtype=torch.int64, device=device)
+        self._read = torch.zeros(1, dtype=torch.int64, device=device)
         self._place = torch.full((1,), q, dtype=torch.int64, device=device)
         self._positions = query_mask.sum(dim=1).repeat_interleave(k).unsqueeze(1)
         seen = torch.nn.functional.pad(query_mask.repeat_interleave(k, dim=0), (0, r - 1), value=False)
         self._bias = mask_bias(seen[:, None, None])
-        self._cache = Cache(layers=[_FixedLayer(layer, k, r - 1, self._place) for layer in prefix.layers])
+        self._cache = Cache(layers=[_FixedLayer(layer, k, r - 1, self._read) for layer in prefix.layers])
 
     def run(self) -> None:
         """All tokens."""
@@ -83,11 +84,12 @@ class Decoding:
         self.ran(self._place)
         self._positions += 1
         self._place += 1
+        self._read += 1
 
     def _draw(self) -> Tensor:
         """(n,) the next tokens, noted with their log-probabilities and values."""
         uniform = self.uniform.index_select(0, self._drawn)[0]
-        token, logprob = sample(self.model.logits(self.hidden), self.temperature, uniform)
+        token, logprob = sample(self.model.scores(self.hidden, self.temperature, multiple_of=BLOCK), uniform)
         self.tokens.index_copy_(1, self._drawn, token.unsqueeze(1))
         self.logprobs.index_copy_(1, self._drawn, logprob.unsqueeze(1))
         if self.read_value is not None:
@@ -99,35 +101,46 @@ class Decoding:
         """Most steps as a graph; how many are left where one cannot be captured."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
+        graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):
             for _ in range(EAGER_STEPS):
                 self._step()
+            captured = self._captured(graph)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph):
-                self._step()
-        except RuntimeError as error:  # a model that looks at its numbers on the host: slower, not wrong
-            log.warning("decoding_not_captured", reason=str(error).splitlines()[0])
+        if not captured:
             return steps - EAGER_STEPS
         for _ in range(steps - EAGER_STEPS):
             graph.replay()
         return 0
 
+    def _captured(self, graph: torch.cuda.CUDAGraph) -> bool:
+        """Whether one step could be put into `graph`.
 
-def sample(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor, Tensor]:
+        Not by `torch.cuda.graph`, which first gives all free memory back and so takes longer than several steps.
+        """
+        try:
+            graph.capture_begin()
+            try:
+                self._step()
+            finally:
+                graph.capture_end()
+        except RuntimeError as error:  # a model that looks at its numbers on the host: slower, not wrong
+            log.warning("decoding_not_captured", reason=str(error).splitlines()[0])
+            return False
+        return True
+
+
+def sample(scores: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Draw one token per row by inverting the cumulative distribution, first of blocks of tokens, then within one.
 
     Several times faster on CPUs than torch.multinomial, which draws a number per token of the vocabulary.
 
     Args:
-        logits: (n, v) float.
-        temperature: positive.
+        scores: (n, v) float, logits divided by the temperature; -inf where there is no token.
         uniform: (n,) float32 in [0, 1).
-    Returns: (n,) int64 tokens and (n,) float32 log-probabilities under softmax(logits / temperature).
+    Returns: (n,) int64 tokens and (n,) float32 log-probabilities under softmax(scores).
     """
-    top = logits.amax(dim=-1, keepdim=True)
-    weights = (logits - top).float().div_(temperature).exp_()
+    weights = scores.softmax(dim=-1, dtype=torch.float32)
     rest = -weights.shape[1] % BLOCK
     blocks = (torch.nn.functional.pad(weights, (0, rest)) if rest else weights).unflatten(1, (-1, BLOCK))
     ends = blocks.sum(dim=-1).cumsum(dim=-1)
@@ -147,26 +160,21 @@ def _below(target: Tensor, end: Tensor) -> Tensor:
 
 
 class _FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one block, with room for all tokens to come; what is not written yet is masked."""
+    """Keys and values of one block behind its queries', with room for all tokens to come; the unwritten are masked."""
 
-    def __init__(self, prefix: Any, copies: int, room: int, place: Tensor) -> None:
+    def __init__(self, prefix: Any, copies: int, room: int, read: Tensor) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = prefix.keys.dtype, prefix.keys.device, True
-        self._place = place
-        self.keys = _with_room(prefix.keys, copies, room)
-        self.values = _with_room(prefix.values, copies, room)
+        b, groups, self._queried, d = prefix.keys.shape
+        self._read = read
+        # Zeros: a weight of 0 times NaN would be NaN.
+        self.keys, self.values = prefix.keys.new_zeros(2, b * copies, groups, room, d)
+        set_prefix(self.keys, Prefix(prefix.keys, prefix.values))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        self.keys.index_copy_(2, self._place, key_states.to(self.keys.dtype))
-        self.values.index_copy_(2, self._place, value_states.to(self.values.dtype))
+        self.keys.index_copy_(2, self._read, key_states.to(self.keys.dtype))
+        self.values.index_copy_(2, self._read, value_states.to(self.values.dtype))
         return self.keys, self.values
 
     def get_seq_length(self) -> int:
-        return int(self.keys.shape[-2])
-
-
-def _with_room(prefix: Tensor, copies: int, room: int) -> Tensor:
-    b, heads, q, d = prefix.shape
-    roomy = prefix.new_zeros(b, copies, heads, q + room, d)  # zeros: a weight of 0 times NaN would be NaN
-    roomy[..., :q, :] = prefix.unsqueeze(1)
-    return roomy.view(b * copies, heads, q + room, d)
+        return int(self._queried + self.keys.shape[-2])

@@ -12,10 +12,10 @@ from transformers import Cache, PreTrainedModel
 from workers.nets.activations import fuse_activations
 from workers.nets.attention import GROUPED, mask_bias
 from workers.nets.branching import branching, unbranched
-from workers.nets.precision import full_precision
+from workers.nets.precision import exact, full_precision
 from workers.nets.reading import context_of, read_causal_lm, unsupported_is_named
 from workers.nets.splitting import upper_part
-from workers.rlhf.logprobs import gather_logprobs, head_logprobs
+from workers.rlhf.logprobs import gather_logprobs, head_logprobs, product
 from workers.rlhf.masks import position_ids
 
 FINAL = -1
@@ -68,7 +68,7 @@ class LanguageModel(nn.Module):
             or attend in unusual ways.
         """
         model = read_causal_lm(folder, dtype=dtype).to(device)
-        with torch.inference_mode(), unsupported_is_named(folder, model):
+        with torch.inference_mode(), exact(), unsupported_is_named(folder, model):
             probe = torch.arange(PROBE_TOKENS, device=device).unsqueeze(0) % int(model.config.vocab_size)
             probe = probe[:, : context_of(model.config)]
             expected = model(probe).logits  # before the attention is another one
@@ -170,6 +170,28 @@ class LanguageModel(nn.Module):
             logits: Tensor = head(rows)  # one matrix: a slice of three dimensions would be multiplied row by row
         return logits.view(*hidden.shape[:-1], -1)
 
+    def scores(self, hidden: Tensor, temperature: float, *, multiple_of: int) -> Tensor:
+        """Logits over the temperature, for sampling; without gradient.
+
+        Args:
+            hidden: (n, width) float, after the final norm.
+            temperature: positive.
+            multiple_of: the vocabulary is filled up to such a number by tokens of -inf.
+        Returns: (n, v or a little more) float, precise as `logits`.
+        """
+        head: nn.Module = self.model.get_output_embeddings()
+        room = -self.vocabulary % multiple_of
+        if type(head) is not nn.Linear:
+            return torch.nn.functional.pad(self.logits(hidden) / temperature, (0, room), value=-torch.inf)
+        v = len(head.weight)
+        scores = head.weight.new_empty(len(hidden), v + -v % multiple_of)
+        scores[:, v:] = -torch.inf
+        with full_precision(scores.device):
+            product(hidden.to(scores.dtype) / temperature, head.weight, out=scores[:, :v])
+        if head.bias is not None:
+            scores[:, :v] += head.bias / temperature
+        return scores
+
     def logprobs(self, hidden: Tensor, tokens: Tensor, temperature: float) -> Tensor:
         """(b, r) float32 log-probabilities of tokens under softmax(logits / temperature), in nats.
 
@@ -251,7 +273,7 @@ class LanguageModel(nn.Module):
         """Whether `run_above` a layer gives what the whole trunk gives: some architectures look down from above."""
         probe = (torch.arange(PROBE_TOKENS, device=self.device) % self.vocabulary).unsqueeze(0)[:, : self.context]
         mask = torch.ones_like(probe, dtype=torch.bool)
-        with torch.no_grad():
+        with torch.no_grad(), exact():
             states, expected = self.hidden_layers(probe, mask, (layer, FINAL))
             try:
                 found = self.run_above(layer, states, causal_mask(mask), position_ids(mask))

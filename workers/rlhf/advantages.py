@@ -59,15 +59,13 @@ def gae(rewards: Tensor, values: Tensor, *, gamma: float, lam: float, mask: Tens
         raise ValueError(f"gamma {gamma} and lam {lam} must lie in [0, 1]")
     if mask is not None:  # zeros behind the end are the terminal value of the last kept token
         rewards, values = rewards.where(mask, 0), values.where(mask, 0)
-    next_value = torch.zeros_like(values[:, 0])  # nothing follows the last token
-    advantage = torch.zeros_like(next_value)
-    backwards = []
-    for t in reversed(range(rewards.shape[1])):
-        delta = rewards[:, t] + gamma * next_value - values[:, t]
-        advantage = delta + gamma * lam * advantage
-        next_value = values[:, t]
-        backwards.append(advantage)
-    return torch.stack(backwards[::-1], dim=1)
+    following = torch.nn.functional.pad(values[:, 1:], (0, 1))  # nothing follows the last token
+    deltas = rewards + gamma * following - values
+    # Each delta counts for all tokens before it: one product and not a loop of launches over tokens.
+    later = torch.arange(rewards.shape[1], device=rewards.device)
+    distance = (later.unsqueeze(1) - later).double()
+    decay = torch.where(distance >= 0, torch.pow(gamma * lam, distance.clamp_min(0)), 0)
+    return (deltas.double() @ decay).to(rewards.dtype)
 
 
 def advantages_and_returns(

@@ -4,7 +4,7 @@ The temperature is part of the model: it divides the logits wherever the policy 
 compared. All sums over the vocabulary are taken in float32 at least, whatever the logits' dtype.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ STRIP_NUMBERS = (1_500_000, 64_000_000)
 """Logits held at once by `head_logprobs`, on a CPU and on a GPU."""
 LEAST_STRIP = 1024
 """Tokens of the vocabulary; narrower products are slow."""
+ALIGNED = 64
+"""Numbers; products into rows that begin elsewhere take slow kernels on GPUs, and vocabularies have odd sizes."""
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -101,8 +103,12 @@ def _normaliser(
     """(n,) logsumexp over the vocabulary; `mixed`, zeros (n, width), becomes the mean of W's rows under the softmax."""
     top = scaled.new_full((len(scaled), 1), -torch.inf)
     total = torch.zeros_like(top)
-    for strip in _strips(scaled, weight):
-        terms = _strip_logits(scaled, weight, bias, temperature, strip)
+    strips = _strips(scaled, weight)
+    room = scaled.new_empty(len(scaled), _width(strips))
+    for strip in strips:
+        terms = product(scaled, weight[strip], out=room[:, : strip.stop - strip.start])
+        if bias is not None:
+            terms.add_(bias[strip] / temperature)
         new_top = torch.maximum(top, terms.amax(dim=1, keepdim=True))
         shrink = (top - new_top).exp_()
         terms.sub_(new_top).exp_()
@@ -117,36 +123,58 @@ def _normaliser(
 
 
 def _head_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Of hidden states, weight and bias; d logprob / d logits = (onehot - softmax) / T."""
+    """Of hidden states, weight and bias; d logprob / d logits = (onehot - softmax) / T.
+
+    A strip of the softmax stands on its side, so that the normaliser is subtracted as a product's bias; its factors
+    are multiplied into what is narrow.
+    """
     scaled, weight, bias, tokens, normaliser = ctx.saved_tensors
     wants = ctx.needs_input_grad
     step = (grad / ctx.temperature).unsqueeze(1)
-    hidden_grad = weight[tokens] * step if wants[0] else None
+    weighted = scaled * step
+    mixed = torch.zeros_like(scaled) if wants[0] else None
     weight_grad = torch.empty_like(weight) if wants[1] else None
     bias_grad = torch.zeros_like(bias).index_add_(0, tokens, step.squeeze(1)) if wants[2] else None
-    for strip in _strips(scaled, weight):
-        slope = _strip_logits(scaled, weight, bias, ctx.temperature, strip)
-        slope.sub_(normaliser.unsqueeze(1)).exp_().mul_(-step)
-        if hidden_grad is not None:
-            hidden_grad.addmm_(slope, weight[strip])
+    strips = _strips(scaled, weight)
+    room = scaled.new_empty(_width(strips), len(scaled))
+    for strip in strips:
+        shares = torch.addmm(-normaliser, weight[strip], scaled.t(), out=room[: strip.stop - strip.start])
+        if bias is not None:
+            shares.add_((bias[strip] / ctx.temperature).unsqueeze(1))
+        shares.exp_()
+        if mixed is not None:
+            mixed.addmm_(shares.t(), weight[strip])
         if weight_grad is not None:
-            torch.mm(slope.t(), scaled, out=weight_grad[strip])
+            torch.mm(shares, weighted, out=weight_grad[strip]).neg_()
         if bias_grad is not None:
-            bias_grad[strip] += slope.sum(dim=0)
+            bias_grad[strip] -= (shares @ step).squeeze(1)
     if weight_grad is not None:
-        weight_grad.index_add_(0, tokens, scaled * step).mul_(ctx.temperature)
-    return hidden_grad, weight_grad, bias_grad
+        weight_grad.index_add_(0, tokens, weighted).mul_(ctx.temperature)
+    return None if mixed is None else weight[tokens].sub_(mixed).mul_(step), weight_grad, bias_grad
 
 
-def _strips(scaled: Tensor, weight: Tensor) -> Iterator[slice]:
-    """Parts of the vocabulary whose logits stay in a cache."""
-    size = max(LEAST_STRIP, STRIP_NUMBERS[scaled.device.type == "cuda"] // len(scaled))
-    return (slice(start, start + size) for start in range(0, len(weight), size))
+def product(rows: Tensor, columns: Tensor, *, out: Tensor) -> Tensor:
+    """(n, width) times (v, width) transposed, into (n, v) whose rows begin aligned; without gradient.
+
+    An odd rest of the columns goes by itself: with it all of them would take a GPU's slow kernels.
+    """
+    even = len(columns) // ALIGNED * ALIGNED
+    for part in (slice(0, even), slice(even, len(columns))):
+        if part.stop > part.start:
+            torch.mm(rows, columns[part].t(), out=out[:, part])
+    return out
 
 
-def _strip_logits(scaled: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, strip: slice) -> Tensor:
-    logits: Tensor = scaled @ weight[strip].t()
-    return logits if bias is None else logits.add_(bias[strip] / temperature)
+def _strips(scaled: Tensor, weight: Tensor) -> list[slice]:
+    """Parts of the vocabulary whose logits stay in a cache; of a width whose rows GPUs find aligned."""
+    size = max(LEAST_STRIP, STRIP_NUMBERS[scaled.device.type == "cuda"] // len(scaled) // ALIGNED * ALIGNED)
+    return [slice(start, min(start + size, len(weight))) for start in range(0, len(weight), size)]
+
+
+def _width(strips: list[slice]) -> int:
+    """What a strip's logits need room for; rounded up, rows of the last strip are aligned as well."""
+    widest: int = strips[0].stop
+    return widest + -widest % ALIGNED
 
 
 _head_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float], Tensor] = _HeadLogprobs.apply

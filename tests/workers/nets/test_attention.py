@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workers.nets.attention import grouped_attention
+from workers.nets.attention import Prefix, fused_attention, grouped_attention, set_prefix
 
 
 def slow_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -> Tensor:
@@ -31,6 +31,37 @@ def test_grouped_attention_is_attention(groups: int, kind: str) -> None:
     mask = allowed if kind == "bool" else torch.zeros(2, 1, 3, 5).masked_fill(~allowed, -1e30)
     mixed, _ = grouped_attention(nn.Identity(), query, key, value, mask)
     torch.testing.assert_close(mixed, slow_attention(query, key, value, allowed))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["bool", "float"])
+def test_fused_attention_is_attention(groups: int, kind: str) -> None:
+    torch.manual_seed(groups)
+    query, key, value = torch.randn(2, 4, 3, 8), torch.randn(2, groups, 5, 8), torch.randn(2, groups, 5, 8)
+    allowed = torch.ones(2, 1, 3, 5, dtype=torch.bool).tril(2)
+    allowed[1, ..., 0] = False
+    mask = allowed if kind == "bool" else torch.zeros(2, 1, 3, 5).masked_fill(~allowed, -1e30)
+    torch.testing.assert_close(fused_attention(query, key, value, mask), slow_attention(query, key, value, allowed))
+    twice = fused_attention(query, key, value, mask, scaling=2 * 8**-0.5)
+    torch.testing.assert_close(twice, slow_attention(2 * query, key, value, allowed))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("copies", [1, 3])
+def test_rows_that_continue_one_text_see_it_and_themselves(groups: int, copies: int) -> None:
+    torch.manual_seed(groups)
+    rows = 2 * copies
+    before = Prefix(torch.randn(2, groups, 5, 8), torch.randn(2, groups, 5, 8))
+    query, key, value = torch.randn(rows, 4, 1, 8), torch.randn(rows, groups, 3, 8), torch.randn(rows, groups, 3, 8)
+    allowed = torch.ones(rows, 1, 1, 8, dtype=torch.bool)
+    allowed[0, ..., :2], allowed[..., 7] = False, False
+    keys, values = (
+        torch.cat([old.repeat_interleave(copies, 0), new], 2) for old, new in zip(before, (key, value), strict=True)
+    )
+    expected = slow_attention(query, keys, values, allowed)
+    set_prefix(key, before)
+    for mask in (allowed, torch.zeros(allowed.shape).masked_fill(~allowed, -1e30)):
+        torch.testing.assert_close(grouped_attention(nn.Identity(), query, key, value, mask)[0], expected)
 
 
 def test_options_that_change_the_result_are_refused() -> None:

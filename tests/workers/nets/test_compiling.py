@@ -8,7 +8,7 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from tests.workers.nets.tiny import FAMILIES, LAYERS, VOCABULARY, tiny_model
-from workers.nets.compiling import compile_blocks
+from workers.nets.compiling import compile_all, compile_blocks
 from workers.nets.language_model import FINAL, LanguageModel
 from workers.nets.policy import Policy
 
@@ -93,3 +93,13 @@ def test_a_compiler_makes_the_same_of_it() -> None:
     compile_blocks(compiled.language_model)
     for one, other in zip(learned(plain, 4, 6, 3), learned(compiled, 4, 6, 3), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # the compiler's own
+def test_every_language_model_in_a_module_is_compiled_once() -> None:
+    plain, compiled = pair("gpt2")
+    before = compiled.language_model.blocks[0].forward
+    compile_all(torch.nn.ModuleList([compiled, plain]))
+    after = [policy.language_model.blocks[0].forward for policy in (plain, compiled)]
+    assert after[1] is before
+    assert type(after[0]) is type(before)

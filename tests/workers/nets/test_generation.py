@@ -122,7 +122,7 @@ def test_frequencies_are_the_probabilities() -> None:
     logits = torch.tensor([0.0, 1.0, 2.0, -float("inf")])
     n = 40_000
     uniform = torch.rand(n, generator=seeded())
-    tokens, logprobs = sample(logits.expand(n, 4), 0.5, uniform)
+    tokens, logprobs = sample(logits.expand(n, 4) / 0.5, uniform)
     expected = (logits / 0.5).softmax(dim=0)
     counts = torch.bincount(tokens, minlength=4)
     assert counts[3] == 0
@@ -132,7 +132,7 @@ def test_frequencies_are_the_probabilities() -> None:
 
 def test_the_ends_of_the_unit_interval_hit_possible_tokens() -> None:
     logits = torch.tensor([[-float("inf"), 3.0, 1.0, -float("inf")]]).expand(2, 4)
-    tokens, _ = sample(logits, 1.0, torch.tensor([0.0, 1 - 2**-24]))
+    tokens, _ = sample(logits, torch.tensor([0.0, 1 - 2**-24]))
     assert tokens.tolist() == [1, 2]
 
 
@@ -140,7 +140,7 @@ def test_a_token_is_drawn_where_the_cumulative_probability_passes_the_number() -
     v = 2 * BLOCK + 44
     logits = torch.randn(500, v, generator=seeded(1)) * 3
     uniform = torch.rand(500, generator=seeded(2))
-    tokens, logprobs = sample(logits, 0.8, uniform)
+    tokens, logprobs = sample(logits / 0.8, uniform)
     exact = (logits.double() / 0.8).log_softmax(dim=1)
     ends = exact.exp().cumsum(dim=1)
     after = ends.gather(1, tokens.unsqueeze(1)).squeeze(1)
@@ -155,7 +155,7 @@ def test_a_certain_token_anywhere_is_drawn_by_every_number() -> None:
     for token in (0, BLOCK - 1, BLOCK, v - 1):
         logits = torch.full((3, v), -float("inf"))
         logits[:, token] = 5.0
-        tokens, logprobs = sample(logits, 1.0, torch.tensor([0.0, 0.5, 1 - 2**-24]))
+        tokens, logprobs = sample(logits, torch.tensor([0.0, 0.5, 1 - 2**-24]))
         assert tokens.tolist() == [token] * 3
         assert logprobs.tolist() == [0.0] * 3
 

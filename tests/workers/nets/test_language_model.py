@@ -162,3 +162,17 @@ def test_the_upper_part_follows_its_weights() -> None:
     fresh = tiny_language_model("llama", seed=1).run_above(1, states, *where)
     assert torch.equal(after, fresh)
     assert not torch.equal(after, before)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_scores_are_tempered_logits_filled_up_with_impossible_tokens(biased: bool) -> None:
+    model = tiny_language_model("gpt_neox")
+    if biased:
+        head = model.model.get_output_embeddings()
+        head.bias = torch.nn.Parameter(torch.linspace(-1, 1, VOCABULARY))
+    hidden = torch.randn(3, model.width, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        scores = model.scores(hidden, 0.7, multiple_of=16)
+        torch.testing.assert_close(scores[:, :VOCABULARY], model.logits(hidden) / 0.7)
+    assert scores.shape == (3, 64)
+    assert (scores[:, VOCABULARY:] == -torch.inf).all()
