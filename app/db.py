@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
-from app import jobs
+from app import jobs, wire
 
 log = structlog.get_logger()
 
@@ -51,6 +51,7 @@ def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float 
             "prepare_threshold": 1,  # the second time already
         },
     )
+    wire.string(engine)
     if trusted_seconds:
         _try_after(engine, trusted_seconds)
     return engine

@@ -18,6 +18,7 @@ from sqlalchemy.orm.util import identity_key
 from app.errors import NotFoundError
 from app.models import Assignment, Comparison, Verdict
 from app.usable import QUEUED
+from app.wire import Wire
 
 MOST_LEASES = 8
 """Per labeler and request."""
@@ -247,12 +248,12 @@ def renew(session: Session, assignment_ids: list[UUID], *, seconds: int) -> list
 
 def rows(session: Session, statement: str, **values: Any) -> list[Any]:
     """What a statement finds, after what the session still holds back was written."""
-    return _execute(session, statement, values).fetchall()
+    return _ask(session, statement, values)
 
 
 def write(session: Session, statement: str, **values: Any) -> None:
     """Run a statement that gives nothing back, after what the session still holds back was written."""
-    _execute(session, statement, values)
+    _ask(session, statement, values)
 
 
 def note_lock(session: Session, labeler_id: UUID) -> None:
@@ -279,17 +280,17 @@ class _Line(NamedTuple):
 
     transaction: SessionTransaction | None
     connection: Connection
-    driver: psycopg.Connection
+    wire: Wire
 
 
-def _execute(session: Session, statement: str, values: dict[str, Any]) -> psycopg.Cursor[Any]:
+def _ask(session: Session, statement: str, values: dict[str, Any]) -> list[Any]:
     """Raises: what SQLAlchemy raises; a connection that broke leaves its pool."""
     session.flush()
     line = _line(session)
     try:
-        return line.driver.execute(statement, values)
+        return line.wire.ask(statement, values)
     except psycopg.Error as error:
-        if line.driver.closed:
+        if line.wire.closed:
             line.connection.invalidate(error)
         # Without the values: they may hold what people typed.
         raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
@@ -300,6 +301,6 @@ def _line(session: Session) -> _Line:
     if known is not None and known.transaction is session.get_transaction():
         return known
     connection = session.connection()
-    driver = cast(psycopg.Connection, connection.connection.driver_connection)
-    session.info["line"] = found = _Line(session.get_transaction(), connection, driver)
+    wire = cast(Wire, connection.connection.driver_connection)
+    session.info["line"] = found = _Line(session.get_transaction(), connection, wire)
     return found

@@ -1,17 +1,20 @@
 """The web application: assembled here, decided elsewhere."""
 
+import gc
 import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from sqlalchemy import Engine
 
 from app import launch, logs, resources
 from app.broker import BrokerSender
-from app.db import make_engine, make_session_factory
+from app.db import POOL_SIZE, make_engine, make_session_factory
 from app.limiting import Limiter
 from app.settings import Settings
 from app.web import (
@@ -53,6 +56,8 @@ from app.web.watching import Watches
 
 TRUSTED_SECONDS = 2.0
 """A database connection used so recently is taken to be alive."""
+DESK_THREADS = 16
+"""Requests of labelers that are worked on at once; more would wait for Python's lock and hold each other up."""
 MOST_BODY_BYTES = 2 * 2**20
 """Of a request; uploads say their own."""
 
@@ -65,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Args:
         settings: None, as a server starts it: those of the environment, which then say how this process logs, too.
     """
+    is_server = settings is None
     if settings is None:
         settings = Settings()
         logs.configure(settings.log_level, settings.log_format)
@@ -86,12 +92,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.limiter = Limiter(engine, labels_per_minute=settings.labels_per_minute)
     app.state.meters = Meters(app.state.session_factory, settings.home, settings.metrics_dir)
     app.state.watches = Watches()
+    app.state.desk_threads = ThreadPoolExecutor(DESK_THREADS, "desk")
     problems.install(app, most_body_bytes=MOST_BODY_BYTES)
     app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
     app.add_middleware(RequestWatch, meters=app.state.meters)
     app.add_middleware(SecurityHeaders, https=settings.site_url.startswith("https:"))  # outermost: on every answer
     _include_routes(app)
     openapi.install(app)
+    if is_server:
+        gc.collect()
+        gc.freeze()  # what the site is made of stays as long as it does: no later collection need look through it
     return app
 
 
@@ -139,8 +149,10 @@ def _die_with_server() -> None:
 
 def _closing(engine: Engine) -> Lifespan:
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        current_default_thread_limiter().total_tokens = POOL_SIZE - DESK_THREADS  # of the threads for all else
         yield
+        app.state.desk_threads.shutdown(wait=False)
         engine.dispose()
 
     return lifespan

@@ -5,8 +5,11 @@ checking the answer, the commit) a trip to a thread of its own, and each trip co
 these routes depend on a desk, which waits for nothing; they open it where they work, and give a finished response.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial, wraps
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -41,6 +44,11 @@ class Desk:
         self._request = request
         self._requirement = requirement
         self.settings: Settings = request.app.state.settings
+
+    async def work(self, do: Callable[[], Response]) -> Response:
+        """Do it in a thread that serves desks, with the context of the request."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._request.app.state.desk_threads, copy_context().run, do)
 
     @contextmanager
     def open(self) -> Iterator[tuple[Session, UUID]]:
@@ -86,6 +94,13 @@ SECRETS: dict[str, Any] = {"security": [{bearer_scheme.scheme_name: []}, {cookie
 
 class DeskRoute(APIRoute):
     """A route with a desk. Whoever may not come in is told so before they are told what is wrong with their body."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Response], **options: Any) -> None:
+        @wraps(endpoint)
+        async def at_desk(desk: Desk, **given: Any) -> Response:
+            return await desk.work(partial(endpoint, desk=desk, **given))
+
+        super().__init__(path, at_desk, **options)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The framework's, with that order."""
