@@ -52,6 +52,7 @@ from app.web import (
 from app.web.meters import Meters
 from app.web.request_watch import RequestWatch
 from app.web.security import CrossOriginRefusal, SecurityHeaders
+from app.web.short_way import ShortWay
 from app.web.watching import Watches
 
 TRUSTED_SECONDS = 2.0
@@ -94,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.watches = Watches()
     app.state.desk_threads = ThreadPoolExecutor(DESK_THREADS, "desk")
     problems.install(app, most_body_bytes=MOST_BODY_BYTES)
+    app.add_middleware(ShortWay, routes=api_labeling.waited_for.routes, most_body_bytes=MOST_BODY_BYTES)
     app.add_middleware(CrossOriginRefusal, public_url=settings.public_url)
     app.add_middleware(RequestWatch, meters=app.state.meters)
     app.add_middleware(SecurityHeaders, https=settings.site_url.startswith("https:"))  # outermost: on every answer

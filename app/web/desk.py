@@ -6,10 +6,11 @@ these routes depend on a desk, which waits for nothing; they open it where they 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial, wraps
+from inspect import signature
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -19,8 +20,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from fastapi.security.utils import get_authorization_scheme_param
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
+from starlette.datastructures import Headers
 
 from app import admission
 from app.admission import Visitor
@@ -82,18 +84,21 @@ class RequiresDesk(Requirement):
         return Desk(request, self)
 
 
-_requirement = RequiresDesk(
+REQUIREMENT = RequiresDesk(
     role=require_account.role, to_look=require_account.to_look, to_change=require_account.to_change
 )
 
-DeskDep = Annotated[Desk, Depends(_requirement)]
+DeskDep = Annotated[Desk, Depends(REQUIREMENT)]
 """Anybody who labels."""
 SECRETS: dict[str, Any] = {"security": [{bearer_scheme.scheme_name: []}, {cookie_scheme.scheme_name: []}]}
 """`openapi_extra` of routes with a desk: which secrets let people in."""
 
 
 class DeskRoute(APIRoute):
-    """A route with a desk. Whoever may not come in is told so before they are told what is wrong with their body."""
+    """A route with a desk. Whoever may not come in is told so before they are told what is wrong with their body.
+
+    Its function takes a desk, what stands in the path, one body and headers.
+    """
 
     def __init__(self, path: str, endpoint: Callable[..., Response], **options: Any) -> None:
         @wraps(endpoint)
@@ -101,6 +106,12 @@ class DeskRoute(APIRoute):
             return await desk.work(partial(endpoint, desk=desk, **given))
 
         super().__init__(path, at_desk, **options)
+        self.work = endpoint
+        takes = {name: one.annotation for name, one in signature(endpoint).parameters.items() if name != "desk"}
+        (self._body_name,) = (
+            name for name, one in takes.items() if isinstance(one, type) and issubclass(one, BaseModel)
+        )
+        self._takes = {name: TypeAdapter[Any](one) for name, one in takes.items()}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The framework's, with that order."""
@@ -110,10 +121,21 @@ class DeskRoute(APIRoute):
             try:
                 return await handle(request)
             except RequestValidationError:
-                await run_in_threadpool(_admit, Desk(request, _requirement))
+                await run_in_threadpool(_admit, Desk(request, REQUIREMENT))
                 raise
 
         return handle_in_order
+
+    def given(self, path: Mapping[str, str], headers: Headers, body: bytes) -> dict[str, Any] | None:
+        """What the function takes; None: something is wrong with it, and the framework shall say what."""
+        found = {name: path[name] if name in path else headers.get(name.replace("_", "-")) for name in self._takes}
+        try:
+            return {
+                name: taken.validate_json(body) if name == self._body_name else taken.validate_python(found[name])
+                for name, taken in self._takes.items()
+            }
+        except ValidationError:
+            return None
 
 
 def answered(body: BaseModel) -> Response:

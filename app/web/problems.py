@@ -63,6 +63,11 @@ def answer(request: Request, error: DomainError, **extra: Any) -> Response:
     return JSONResponse(body, error.status, _headers(error), media_type="application/problem+json")
 
 
+def of_work(request: Request, error: DomainError | OperationalError) -> Response:
+    """What goes wrong in a use case, as the framework's handlers answer it."""
+    return _domain(request, error) if isinstance(error, DomainError) else _database(request, error)
+
+
 def unknown(request: Request, request_id: str) -> Response:
     """The answer to what nobody foresaw."""
     return answer(request, DomainError(f"Prefloop could not do this. Its log says why, under {request_id}."))
