@@ -35,6 +35,7 @@ def ours(options: argparse.Namespace, lane: str, variant: str) -> dict[str, Any]
     top = ["--frozen", str(frozen_layers(options))]
     extra = {"shared": [], "separate": ["--separate"], "top": top, "compiled": ["--compiled"]}[variant]
     command: list[str | Path] = [sys.executable, "-m", "bench._ppo_ours", *words(options), "--lane", lane, *extra]
+    command += ["--micro", str(options.micro)]
     return run_json(command)
 
 
@@ -113,6 +114,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1, help="counted steps of each run")
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=3)
+    parser.add_argument("--micro", type=int, default=0, help="rows of ours per pass, which memory goes by; 0: the batch")
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch finds them")
     parser.add_argument("--lanes", default=",".join(LANES))
     parser.add_argument("--variants", default="shared,separate,top", help="top: only the highest third is trained")

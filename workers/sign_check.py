@@ -27,7 +27,7 @@ from workers.rlhf.types import Rollout
 from workers.sharding import own_part
 
 PROBE_EPISODES = 16
-"""Two forward and four backward passes over these are the cost of one check."""
+"""Four forward and four backward passes over these are the cost of one check."""
 MARGIN = 0.2
 """Smallest cosine that counts as the same way."""
 SPREAD_FLOOR = 1e-3
@@ -83,13 +83,18 @@ def require_signs(signs: Signs) -> None:
 
 
 def measure_signs(models: ActorCritic, objective: Objective, probe: Probe, ranks: Ranks = ALONE) -> Signs:
-    """Compare the gradients on the probe. Changes no weight and draws no random number."""
+    """Compare the gradients on the probe. Changes no weight and draws no random number.
+
+    One question after the other, so that two gradients are held and never four.
+    """
     ramp = torch.linspace(0, 1, len(probe.scores), device=probe.scores.device)
-    score, kl = _gradients(models, lambda: _implemented(models, objective, probe, ramp))
-    wanted_score, wanted_kl = _gradients(models, lambda: _expected(models, objective.ppo, probe, ramp))
-    summed = ranks.summed if models.sharded else list
-    # Losses are stepped down.
-    return Signs(score=-cosine(score, wanted_score, summed), kl=-cosine(kl, wanted_kl, summed))
+
+    def same_way(question: int) -> float:
+        implemented = _gradient(models, lambda: _implemented(models, objective, probe, ramp)[question])
+        expected = _gradient(models, lambda: _expected(models, objective.ppo, probe, ramp)[question])
+        return -cosine(implemented, expected, ranks.summed if models.sharded else list)  # losses are stepped down
+
+    return Signs(score=same_way(0), kl=same_way(1))
 
 
 Gradient = tuple[Tensor, ...]
@@ -128,14 +133,12 @@ def _expected(models: ActorCritic, ppo: PPOHParams, probe: Probe, ramp: Tensor) 
     return (up * said).sum(), (back * said).sum()
 
 
-def _gradients(models: ActorCritic, losses: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Gradient, Gradient]:
-    """Of both losses in all that is trained of the policy; the value head takes no part, its gradient is zero."""
+def _gradient(models: ActorCritic, loss: Callable[[], Tensor]) -> Gradient:
+    """In all that is trained of the policy; the value head takes no part, its gradient is zero."""
     if models.sharded:
-        return _own_gradient(models, lambda: losses()[0]), _own_gradient(models, lambda: losses()[1])
-    score, kl = losses()
+        return _own_gradient(models, loss)
     parameters = [parameter for parameter in models.policy.parameters() if parameter.requires_grad]
-    first = torch.autograd.grad(score, parameters, retain_graph=True, materialize_grads=True)
-    return first, torch.autograd.grad(kl, parameters, materialize_grads=True)
+    return torch.autograd.grad(loss(), parameters, materialize_grads=True)
 
 
 def _own_gradient(models: ActorCritic, loss: Callable[[], Tensor]) -> Gradient:

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._functorch import config as functorch_config
 from transformers import Cache
 
 from workers.nets.language_model import LanguageModel
@@ -28,7 +27,6 @@ def compile_blocks(model: LanguageModel, *, backend: str = BACKEND) -> None:
     as sampling does, run the block as it stands: on a GPU they are replayed as one graph anyway. The hooks by which
     hidden states are taken and put in are called around the compiled code.
     """
-    functorch_config.donated_buffer = False  # detectors ask for a second gradient of the same pass
     for block in model.blocks:
         block.forward = _Compiled(block.forward, torch.compile(block.forward, backend=backend, dynamic=True))
 
