@@ -115,19 +115,19 @@ def supply_target(session: Session, run_id: UUID, *, prefetch: int = PREFETCH) -
 
 def retire_stale(session: Session, run: Run) -> int:
     """Retire stale comparisons nobody holds or answered, oldest first, one for each fresh one that is ready."""
-    replacements = ready_count(session, run.id)
+    old = select(Comparison.id).where(
+        Comparison.run_id == run.id,
+        Comparison.state == ComparisonState.READY,
+        Comparison.purpose.in_(QUEUED),
+        Comparison.promotion <= run.promotions - STALE_PROMOTIONS,
+        ~_of_contest(),
+        ~has_active_lease(),
+    )
+    if session.scalar(old.limit(1)) is None:
+        return 0  # as at most looks: nothing need be counted
     stale = (
-        select(Comparison.id)
-        .where(
-            Comparison.run_id == run.id,
-            Comparison.state == ComparisonState.READY,
-            Comparison.purpose.in_(QUEUED),
-            Comparison.promotion <= run.promotions - STALE_PROMOTIONS,
-            ~_of_contest(),
-            ~has_active_lease(),
-        )
-        .order_by(Comparison.promotion, Comparison.created_at)
-        .limit(replacements)
+        old.order_by(Comparison.promotion, Comparison.created_at)
+        .limit(ready_count(session, run.id))
         .with_for_update(skip_locked=True)
     )
     # A lease may have been committed between that query's look and its lock; none can be while the locks are held.

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
+from app.db import among
 from app.models import Comparison, ComparisonState, Label, Run, Verdict
 from app.usable import training_labels
 
@@ -33,8 +34,8 @@ def settle(
     lock = select(Comparison.id).where(*unknown).limit(most).with_for_update(skip_locked=True, key_share=True)
     ids = session.scalars(lock).all()
     # In a statement of its own: its snapshot sees every label that was written before the locks were had.
-    labeled = training_labels(run_id, verdicts, surplus=surplus).where(Comparison.id.in_(ids)).subquery()
-    found = update(Comparison).where(Comparison.id.in_(ids))
+    labeled = training_labels(run_id, verdicts, surplus=surplus).where(among(Comparison.id, ids)).subquery()
+    found = update(Comparison).where(among(Comparison.id, ids))
     session.execute(found.values(trains=Comparison.id.in_(select(labeled.c.comparison_id))))
     return len(ids)
 

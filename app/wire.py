@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any, cast
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
@@ -60,6 +61,12 @@ class Wire(psycopg.Connection[Any]):
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
             self._checked(self.pgconn.exec_(b"ROLLBACK"))
 
+    def _deallocate(self, name: bytes | None) -> PQGen[None]:
+        """psycopg has the server forget a statement, or (None) all, as after a `drop` or a rollback to a savepoint."""
+        if name is None:
+            self._asked.clear()
+        yield from super()._deallocate(name)
+
     def _prepare(self, statement: str, text: bytes, types: tuple[int, ...]) -> bytes:
         name = b"asked_%d" % len(self._asked)
         self._checked(self.pgconn.prepare(name, text, types))
@@ -69,6 +76,8 @@ class Wire(psycopg.Connection[Any]):
     def _checked(self, answer: PGresult) -> PGresult:
         if answer.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
             error = psycopg.errors.error_from_result(answer, self.info.encoding)
+            if isinstance(error, psycopg.errors.InvalidSqlStatementName):
+                self._asked.clear()  # a pooler on the way forgot them: the next transaction has them anew
             # The line itself broke: there is no word of the server's that would say what kind of error it is.
             raise psycopg.OperationalError(str(error)) if error.sqlstate is None else error
         return answer

@@ -114,7 +114,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1, help="counted steps of each run")
     parser.add_argument("--warmup", type=int, default=1)
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--micro", type=int, default=0, help="rows of ours per pass, which memory goes by; 0: the batch")
+    parser.add_argument("--micro", type=int, default=0, help="rows of ours per pass, for the memory; 0: the batch")
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch finds them")
     parser.add_argument("--lanes", default=",".join(LANES))
     parser.add_argument("--variants", default="shared,separate,top", help="top: only the highest third is trained")

@@ -64,6 +64,30 @@ def test_what_was_prepared_outlives_a_transaction_and_its_tables(wire: Wire) -> 
     assert asked == 4
 
 
+@pytest.mark.parametrize(
+    "dropping", ["rollback to savepoint here", "drop table note", "alter table note add more text"]
+)
+def test_it_goes_on_where_psycopg_forgets_all_that_was_prepared(wire: Wire, dropping: str) -> None:
+    wire.execute("create table note (number integer)")
+    for _ in range(2):
+        for number in (1, 2, 3):
+            assert wire.ask("select %(number)s + 1", {"number": number}) == [(number + 1,)]
+            assert wire.execute("select %(number)s + 1", {"number": number}).fetchall() == [(number + 1,)]
+        wire.execute("savepoint here")
+        wire.execute(dropping)
+        wire.execute("create table if not exists note (number integer)")
+        wire.execute("alter table note drop column if exists more")
+
+
+def test_a_server_that_forgot_costs_one_transaction(wire: Wire) -> None:
+    assert wire.ask("select 1", {}) == [(1,)]
+    wire.pgconn.exec_(b"deallocate all")
+    with pytest.raises(psycopg.errors.InvalidSqlStatementName):
+        wire.ask("select 1", {})
+    wire.rollback()
+    assert wire.ask("select 1", {}) == [(1,)]
+
+
 def test_a_transaction_begins_by_itself_and_ends_when_told(wire: Wire) -> None:
     wire.ask("create table note (text text)", {})
     assert wire.pgconn.transaction_status == TransactionStatus.INTRANS
