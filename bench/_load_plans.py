@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from sqlalchemy.orm import Session
 
-from app import hot
+from app import admission, hot
 from bench._load_site import Site
 
 BIG = {"comparison", "comparison_sample", "assignment", "label", "sample", "prompt"}
@@ -15,10 +15,11 @@ BIG = {"comparison", "comparison_sample", "assignment", "label", "sample", "prom
 
 
 def plans(site: Site, run_id: UUID) -> dict[str, dict[str, Any]]:
-    """Milliseconds and indexes of each statement, and which growing tables it reads from end to end (as PostgreSQL does
-    while they are small), for a labeler who has done nothing yet."""
+    """Milliseconds and indexes of each statement, and which growing tables it reads from end to end, for a labeler who
+    has done nothing yet; planned as after a sign-in that locks the account."""
     with site.factory() as session:
-        (labeler,) = hot.rows(session, "select id from account where name = 'labeler 0'")[0]
+        asked_by = admission.LOCKING.format("select id from account where name = 'labeler 0'")
+        labeler = hot.rows(session, asked_by)[0][0]
         asked = {"labeler": labeler, "run": run_id}
         (lent,) = hot.lend(session, 1, seconds=600, **asked)
         answer = {
