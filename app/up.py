@@ -158,7 +158,7 @@ def _wait_for_comparison(supervisor: Supervisor, factory: SessionFactory, greeti
             continue
         next_check = time.monotonic() + READY_CHECK_SECONDS
         try:
-            if welcome.first_comparison_ready(factory, greeting.run_id):
+            if welcome.is_ready(factory, greeting.run_id):
                 return
         except OperationalError:  # PostgreSQL was killed and comes back
             continue

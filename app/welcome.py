@@ -10,7 +10,7 @@ from app import accounts, comparisons, prompts, runs, texts
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
 from app.hparams import planned
-from app.models import Account, ApiToken, Phase, Role, Run
+from app.models import Account, ApiToken, Comparison, Label, Phase, Role, Run
 from app.settings import Settings
 
 TOKEN_NAME = "prefloop up"
@@ -51,10 +51,15 @@ def prepare(
         )
 
 
-def first_comparison_ready(factory: SessionFactory, run_id: UUID) -> bool:
-    """Whether a comparison can be labeled."""
+def is_ready(factory: SessionFactory, run_id: UUID) -> bool:
+    """Whether a comparison can be labeled, or has been: a run that is through, paused or training may have none left."""
     with session_scope(factory) as session:
-        return comparisons.ready_count(session, run_id) > 0
+        labeled = select(Label.id).join(Comparison).where(Comparison.run_id == run_id).limit(1)
+        return (
+            comparisons.ready_count(session, run_id) > 0
+            or session.get_one(Run, run_id).phase != Phase.RUNNING
+            or session.scalar(labeled) is not None
+        )
 
 
 def fresh_link(session: Session, settings: Settings, account_id: UUID) -> str:

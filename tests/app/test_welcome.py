@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import accounts, prompts, welcome
+from app import accounts, comparisons, labeling, prompts, welcome
 from app.db import SessionFactory
 from app.errors import InvalidError, NotFoundError
-from app.models import Account, Role, Run
+from app.models import Account, Phase, Role, Run, Verdict
 from app.settings import Settings
-from tests.factories import make_comparison, make_run
+from tests.factories import make_account, make_comparison, make_run
 
 
 @pytest.fixture
@@ -75,7 +75,20 @@ def test_without_run_and_model_it_says_what_to_do(session_factory: SessionFactor
 def test_ready_means_that_a_comparison_can_be_labeled(session: Session, session_factory: SessionFactory) -> None:
     run = make_run(session)
     session.commit()
-    assert not welcome.first_comparison_ready(session_factory, run.id)
+    assert not welcome.is_ready(session_factory, run.id)
     make_comparison(session, run)
     session.commit()
-    assert welcome.first_comparison_ready(session_factory, run.id)
+    assert welcome.is_ready(session_factory, run.id)
+
+
+def test_a_run_that_asks_nobody_is_not_waited_for(session: Session, session_factory: SessionFactory) -> None:
+    paused, training = make_run(session), make_run(session)
+    paused.phase = Phase.PAUSED
+    make_comparison(session, training)
+    labeler = make_account(session)
+    (lent,) = labeling.lease(session, labeler.id, training.id, count=1, lease_seconds=60)
+    labeling.record(session, labeler.id, lent.comparison_id, verdict=Verdict.TIE, choice=None, key="once")
+    session.commit()
+    assert comparisons.ready_count(session, training.id) == 0
+    assert welcome.is_ready(session_factory, paused.id)
+    assert welcome.is_ready(session_factory, training.id)
