@@ -52,7 +52,7 @@ def prepare(
 
 
 def is_ready(factory: SessionFactory, run_id: UUID) -> bool:
-    """Whether a comparison can be labeled, or has been: a run that is through, paused or training may have none left."""
+    """Whether a comparison can be labeled, or was: a run that is through, paused or training may have none left."""
     with session_scope(factory) as session:
         labeled = select(Label.id).join(Comparison).where(Comparison.run_id == run_id).limit(1)
         return (
