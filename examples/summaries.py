@@ -112,7 +112,7 @@ def main(url: str, token: str, model: str, folder: Path, *, seconds_per_label: f
     news, rows = written(folder, 80)
     with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}) as http:
         print(bring(http, news, SET, column="article", reference_column="summary"))
-    supervised = taught(folder, rows, model, "supervised.epochs=2", "supervised.batch=8")
+    supervised = taught(folder, rows, model, "supervised.epochs=1", "supervised.batch=16")
     with Client(url, token) as client:
         first = learned(client, url, token, "PPO from the model", model, seconds_per_label)
         second = learned(client, url, token, "PPO from the supervised model", str(supervised), seconds_per_label)

@@ -106,11 +106,11 @@ def _behind(prefix: Prefix, query: Tensor, key: Tensor, value: Tensor, mask: Ten
         return decode_attention(query, prefix, (key, value), bias, scaling)
     one = (n, g, h // g)
     scaled = query * scaling
-    before = _apart(_together(scaled.view(*one, d), b) @ prefix.keys.transpose(-1, -2), one)
-    scores = torch.cat([before, scaled.view(*one, d) @ key.transpose(-1, -2)], dim=-1)
+    before = _apart(_together(scaled.reshape(*one, d), b) @ prefix.keys.transpose(-1, -2), one)
+    scores = torch.cat([before, scaled.reshape(*one, d) @ key.transpose(-1, -2)], dim=-1)
     weights = (scores if bias is None else scores.add_(bias)).softmax(dim=-1).to(value.dtype)
     mixed = _apart(_together(weights[..., :q], b) @ prefix.values, one) + weights[..., q:] @ value
-    return mixed.view(n, 1, h, d)
+    return mixed.reshape(n, 1, h, d)  # of one text alone it is no view
 
 
 def _together(rows: Tensor, b: int) -> Tensor:

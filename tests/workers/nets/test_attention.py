@@ -48,10 +48,11 @@ def test_fused_attention_is_attention(groups: int, kind: str) -> None:
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("copies", [1, 3])
-def test_rows_that_continue_one_text_see_it_and_themselves(groups: int, copies: int) -> None:
+@pytest.mark.parametrize("texts", [1, 2])
+def test_rows_that_continue_one_text_see_it_and_themselves(groups: int, copies: int, texts: int) -> None:
     torch.manual_seed(groups)
-    rows = 2 * copies
-    before = Prefix(torch.randn(2, groups, 5, 8), torch.randn(2, groups, 5, 8))
+    rows = texts * copies
+    before = Prefix(torch.randn(texts, groups, 5, 8), torch.randn(texts, groups, 5, 8))
     query, key, value = torch.randn(rows, 4, 1, 8), torch.randn(rows, groups, 3, 8), torch.randn(rows, groups, 3, 8)
     allowed = torch.ones(rows, 1, 1, 8, dtype=torch.bool)
     allowed[0, ..., :2], allowed[..., 7] = False, False
