@@ -21,29 +21,21 @@ def slow_attention(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor) -
     return out
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("kind", ["bool", "float"])
-def test_grouped_attention_is_attention(groups: int, kind: str) -> None:
+def test_both_ways_are_attention(groups: int, kind: str, fused: bool) -> None:
     torch.manual_seed(groups)
     query, key, value = torch.randn(2, 4, 3, 8), torch.randn(2, groups, 5, 8), torch.randn(2, groups, 5, 8)
     allowed = torch.ones(2, 1, 3, 5, dtype=torch.bool).tril(2)
     allowed[1, ..., 0] = False
     mask = allowed if kind == "bool" else torch.zeros(2, 1, 3, 5).masked_fill(~allowed, -1e30)
-    mixed, _ = grouped_attention(nn.Identity(), query, key, value, mask)
-    torch.testing.assert_close(mixed, slow_attention(query, key, value, allowed))
-
-
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize("kind", ["bool", "float"])
-def test_fused_attention_is_attention(groups: int, kind: str) -> None:
-    torch.manual_seed(groups)
-    query, key, value = torch.randn(2, 4, 3, 8), torch.randn(2, groups, 5, 8), torch.randn(2, groups, 5, 8)
-    allowed = torch.ones(2, 1, 3, 5, dtype=torch.bool).tril(2)
-    allowed[1, ..., 0] = False
-    mask = allowed if kind == "bool" else torch.zeros(2, 1, 3, 5).masked_fill(~allowed, -1e30)
-    torch.testing.assert_close(fused_attention(query, key, value, mask), slow_attention(query, key, value, allowed))
-    twice = fused_attention(query, key, value, mask, scaling=2 * 8**-0.5)
-    torch.testing.assert_close(twice, slow_attention(2 * query, key, value, allowed))
+    for scaling, times in ((None, 1), (2 * 8**-0.5, 2)):
+        if fused:
+            mixed = fused_attention(query, key, value, mask, scaling=scaling)
+        else:
+            mixed, _ = grouped_attention(nn.Identity(), query, key, value, mask, scaling=scaling)
+        torch.testing.assert_close(mixed, slow_attention(times * query, key, value, allowed))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 4])
