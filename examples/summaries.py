@@ -3,7 +3,8 @@
 Articles are made and imported, a model is fine-tuned on their summaries, and two runs learn what a rule prefers: one
 from the model itself, one from the fine-tuned one. Then `prefloop summaries` compares them with lead-3. What is done is
 not done again, so the script may be stopped and started anew. With a model of 135M parameters on two cores it takes the
-better part of an hour: a model that was taught writes much the same four times, and a tie teaches nothing. Run it on the machine of `prefloop up`, with the same PREFLOOP_HOME.
+better part of an hour: a model that was taught writes much the same four times, and a tie teaches nothing.
+Run it on the machine of `prefloop up`, with the same PREFLOOP_HOME.
 """
 
 import json
