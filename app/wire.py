@@ -48,9 +48,15 @@ class Wire(psycopg.Connection[Any]):
         return adapter.load_rows(0, answer.ntuples, tuple)
 
     def commit(self) -> None:
-        """End the transaction, if there is one; what it wrote is durable then."""
+        """End the transaction, if there is one; what it wrote is durable then.
+
+        Raises: psycopg.Error; InFailedSqlTransaction where an error before it has undone all: PostgreSQL answers such
+            a `commit` without one, and somebody would be told that what they gave is kept.
+        """
         if self.pgconn.transaction_status != TransactionStatus.IDLE:
-            self._checked(self.pgconn.exec_(b"COMMIT"))
+            done = self._checked(self.pgconn.exec_(b"COMMIT")).command_status
+            if done != b"COMMIT":
+                raise psycopg.errors.InFailedSqlTransaction("nothing was saved: an error before had ended it")
 
     def rollback(self) -> None:
         """End the transaction, if there is one, and undo what it wrote.

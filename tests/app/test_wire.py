@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from app.wire import Wire
 
@@ -107,11 +108,29 @@ def test_errors_are_those_of_psycopg_and_end_no_more_than_the_transaction(wire: 
         wire.ask("select 1 / %(number)s", {"number": 0})
     with pytest.raises(psycopg.errors.InFailedSqlTransaction):
         wire.ask("select 1", {})
-    wire.commit()  # what failed is undone, as PostgreSQL has it
+    wire.rollback()
     with pytest.raises(psycopg.errors.UndefinedTable):
         wire.ask("select * from nowhere", {})
     wire.rollback()
     assert wire.ask("select 1 / %(number)s", {"number": 1}) == [(1,)]
+
+
+def test_a_commit_after_an_error_says_that_nothing_was_saved(wire: Wire, engine: Engine) -> None:
+    wire.ask("create table note (text text)", {})
+    wire.commit()
+    wire.ask("insert into note values ('lost')", {})
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        wire.ask("select 1 / 0", {})
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction, match="nothing was saved"):
+        wire.commit()
+    assert wire.pgconn.transaction_status == TransactionStatus.IDLE
+    assert wire.ask("select count(*) from note", {}) == [(0,)]
+    wire.rollback()
+    with engine.connect() as connection:  # by SQLAlchemy's way
+        with pytest.raises(DBAPIError):
+            connection.exec_driver_sql("select 1 / 0")
+        with pytest.raises(DBAPIError, match="nothing was saved"):
+            connection.commit()
 
 
 def test_a_commit_that_fails_says_so(wire: Wire) -> None:
