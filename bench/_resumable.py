@@ -135,6 +135,7 @@ def _plan(files: PolicyFiles, hparams: RunHParams, prompts: Sequence[str], state
         update=0,
         updates=hparams.ppo.updates,
         published_episodes=0,
+        reward_episodes=0,
     )
 
 

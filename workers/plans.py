@@ -174,6 +174,8 @@ class PPOPlan:
     """Updates that the labels allow now."""
     published_episodes: int
     """Episodes of the newest published policy."""
+    reward_episodes: int
+    """Episodes of the run when the reward model was fitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,9 @@ def run(
 
 def publish_due(plan: PPOPlan, update: int) -> bool:
     """Whether a policy should be published after so many updates."""
-    return schedule_of(plan.hparams).publish_due(update, published_episodes=plan.published_episodes)
+    return schedule_of(plan.hparams).publish_due(
+        update, published_episodes=plan.published_episodes, reward_episodes=plan.reward_episodes
+    )
 
 
 def _update(workshop: Workshop, plan: PPOPlan, trainer: PPOTrainer) -> dict[str, float]:

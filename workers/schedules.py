@@ -62,8 +62,13 @@ class Schedule(Protocol):
         """PPO updates that may run with the labels and the reward model of now."""
         ...
 
-    def publish_due(self, update: int, *, published_episodes: int) -> bool:
-        """Whether a policy should be published after so many updates; the newest one has `published_episodes`."""
+    def publish_due(self, update: int, *, published_episodes: int, reward_episodes: int) -> bool:
+        """Whether a policy should be published after so many updates.
+
+        Args:
+            published_episodes: of the newest one that was.
+            reward_episodes: of the run when the reward model that PPO follows was fitted.
+        """
         ...
 
 
@@ -117,10 +122,11 @@ class Online:
         startable = allowed // self.ppo.batch + 1 if allowed >= 0 else 0  # it may start at any episode up to `allowed`
         return max(0, min(startable, self.ppo.updates) - counts.episodes // self.ppo.batch)
 
-    def publish_due(self, update: int, *, published_episodes: int) -> bool:
-        """Every `promote_episodes`, and at the end."""
-        episodes = update * self.ppo.batch
-        return update == self.ppo.updates or episodes - published_episodes >= self.schedule.promote_episodes
+    def publish_due(self, update: int, *, published_episodes: int, reward_episodes: int) -> bool:
+        """Every `promote_episodes`, `refresh_episodes` into a new reward model, and at the end."""
+        episodes, refresh = update * self.ppo.batch, self.schedule.refresh_episodes
+        first = refresh is not None and published_episodes <= reward_episodes <= episodes - refresh
+        return first or update == self.ppo.updates or episodes - published_episodes >= self.schedule.promote_episodes
 
 
 class Batched:
@@ -159,7 +165,7 @@ class Batched:
         """To the end of the round, with the reward model of its beginning, whatever becomes of single labels."""
         return self.ends[self._round(counts)] - self._done(counts) if self._fitted(counts) else 0
 
-    def publish_due(self, update: int, *, published_episodes: int) -> bool:  # noqa: ARG002
+    def publish_due(self, update: int, *, published_episodes: int, reward_episodes: int) -> bool:  # noqa: ARG002
         """At the end of each round: that policy writes the next batch."""
         return update in self.ends
 

@@ -125,6 +125,7 @@ def _small(name: str, question: str) -> RunHParams:
             reward_trainings=10,
             outstanding=32,
             promote_episodes=320,
+            refresh_episodes=64,
         ),
         labeling=_told(name),
     )

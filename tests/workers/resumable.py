@@ -56,6 +56,7 @@ def plan(model: Path, state: str | None) -> PPOPlan:
         update=0,
         updates=4,
         published_episodes=0,
+        reward_episodes=0,
     )
 
 

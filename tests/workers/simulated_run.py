@@ -212,7 +212,10 @@ class SimulatedRun:
             episode = worker.episodes + done * batch
             made = SimUpdate(episode=episode, reward_model=worker.reward_model, labels=worker.job.labels)
             self.updates.append(made)
-            if self.schedule.publish_due(len(self.updates), published_episodes=self.published[-1]):
+            fitted = self.trained[worker.reward_model][1]
+            if self.schedule.publish_due(
+                len(self.updates), published_episodes=self.published[-1], reward_episodes=fitted
+            ):
                 self.published.append(self.episodes)
                 self.candidate = len(self.published) - 1
                 return

@@ -1,5 +1,6 @@
 """Whole runs in simulated time, calm and with everything going wrong, held against what each schedule promises."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def small(kind: str, **schedule: Any) -> RunHParams:
     """Twelve updates and 40 labels."""
     trainings = {"offline": 1}.get(kind, 4)
     asked = {"kind": kind, "initial_labels": 40 if kind == "offline" else 10, "total_labels": 40}
-    changes = asked | {"reward_trainings": trainings, "outstanding": 8, "promote_episodes": 24} | schedule
+    changes = asked | {"reward_trainings": trainings, "outstanding": 8, "promote_episodes": 24, "refresh_episodes": None} | schedule
     return planned("sentiment-small", {"ppo": {"episodes": 96, "batch": 8}, "schedule": changes})
 
 
@@ -96,6 +97,20 @@ def test_batched_collects_each_batch_from_the_policy_of_the_moment() -> None:
     calmly(run, 200)
     assert [one.policy for one in run.written] == [0] * 10 + [1] * 10 + [2] * 10 + [3] * 10
     assert run.published == [0, 24, 48, 72, 96]
+
+
+@pytest.mark.parametrize("every", [24, 96])
+def test_a_policy_of_each_new_reward_model_is_shown_after_its_first_episodes(every: int) -> None:
+    """What people labeled shows in what they see next, however rarely policies are shown otherwise."""
+    run = SimulatedRun(small("online", promote_episodes=every, refresh_episodes=16))
+    calmly(run, 200)
+    held(run)
+    fitted = [episodes for _, episodes in run.trained]
+    first = {before + 16 for before, after in pairwise([*fitted, 96]) if after - before >= 16}
+    assert first <= set(run.published)
+    assert len(first) >= 2
+    if every == 96:
+        assert set(run.published) == {0, 96} | first
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -62,6 +62,7 @@ def plan(folder: Path, hparams: RunHParams, state: str | None, *, reference: str
         update=0,
         updates=5,
         published_episodes=0,
+        reward_episodes=0,
     )
 
 

@@ -43,6 +43,7 @@ def ppo_plan(session: Session, claim: Claim) -> PPOPlan:
         update=run.episodes // hparams.ppo.batch,
         updates=int(claim.args["updates"]),
         published_episodes=_published(session, run),
+        reward_episodes=session.get_one(Checkpoint, reward.checkpoint_id).episodes,
     )
 
 

@@ -103,6 +103,7 @@ class Planner:
             update=last.update if last else 0,
             updates=updates,
             published_episodes=ledger.policies[-1].episodes if ledger.policies else 0,
+            reward_episodes=ledger.reward_episodes,
         )
 
     def _labeled(self, number: int) -> LabeledComparison:

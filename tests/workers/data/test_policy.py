@@ -38,6 +38,13 @@ def test_prompts_of_the_train_split_alone_are_continued(session: Session, run: R
     assert (asked.update, asked.updates, asked.published_episodes) == (0, 3, 0)
 
 
+def test_ppo_knows_how_long_it_has_followed_its_reward_model(session: Session, run: Run) -> None:
+    fitted = make_checkpoint(session, run, kind=CheckpointKind.REWARD_MODEL, episodes=96)
+    run.reward_model_id, run.episodes = fitted.id, 128
+    asked = ppo_plan(session, claimed(session, run, JobKind.TRAIN_POLICY, updates=3))
+    assert (asked.update, asked.reward_episodes) == (4, 96)
+
+
 def test_scores_are_normalised_on_prompts_of_the_train_split_alone(session: Session, run: Run) -> None:
     asked = reward_plan(session, claimed(session, run, JobKind.TRAIN_REWARD))
     assert sorted(asked.normalization_prompts) == ["train 0", "train 1"]
