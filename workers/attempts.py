@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import structlog
@@ -65,6 +65,15 @@ def _outcome(
                 wake_run(session, mine.of_run)
         return "failed"
     return "done"
+
+
+def afterwards(rest: Iterable[Callable[[Callable[[], bool]], None]], stopping: Callable[[], bool]) -> None:
+    """Do what a job left to be done after it; an exception is logged, for the job is through."""
+    for do in rest:
+        try:
+            do(stopping)
+        except Exception:
+            log.exception("afterwards_raised")
 
 
 @contextmanager

@@ -5,6 +5,7 @@ row that names them.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
@@ -45,13 +46,19 @@ def import_model(work: Work) -> None:
 
 
 def sample(work: Work) -> None:
-    """Write comparisons for people with the serving policy, scored by the reward model of the moment."""
+    """Write comparisons for people with the serving policy, scored by the reward model of the moment.
+
+    Before there is one, what the first will read is computed while people label.
+    """
     with work.transaction() as session:
         plan = sample_data.sample_plan(session, work.claim)
     sampled = work.workshop.write_comparisons(plan)
     scores = work.workshop.judge_sampled(plan, sampled)
     with work.transaction() as session:
         sample_data.record_samples(session, work.claim, plan, sampled, scores)
+        ahead = reward_data.ahead_plan(session, work.claim)
+    if ahead is not None:
+        work.afterwards.append(partial(work.workshop.read_ahead, ahead))
 
 
 def score(work: Work) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-from app.hparams import RunHParams, TaskHParams
+from app.hparams import RewardHead, RunHParams, TaskHParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,8 @@ class RewardFiles:
 
     checkpoint_id: UUID
     digest: str
+    heads: tuple[RewardHead, ...] = ()
+    """Its run's candidates: what the frozen ones read of a sample that is scored is kept for the next fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,16 @@ class RewardPlan:
     """On prompts of the valid split, which train nothing."""
     normalization_prompts: tuple[str, ...]
     seed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AheadPlan:
+    """Compute what the first reward model will read, while people label."""
+
+    reference: PolicyFiles
+    hparams: RunHParams
+    samples: tuple[StoredSample, ...]
+    normalization_prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from app.hparams import TaskHParams
+from app.hparams import RunHParams, TaskHParams
+from app.texts import digest_of
 from workers.models import weights_digest
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
+from workers.plans import LabeledComparison
+from workers.reward_labels import EncodedLabel, EncodedSample
 from workers.rlhf.types import QueryBatch
 from workers.sampler import InvalidWatch
 
@@ -51,6 +54,28 @@ class Reference:
         )
         device = self.policy.language_model.device
         return ids.to(device), mask.to(device)
+
+    def samples(
+        self, texts: Sequence[tuple[str, Sequence[int]]], task: TaskHParams, reward_query: Literal["formatted", "raw"]
+    ) -> list[EncodedSample]:
+        """Samples, each a prompt and its kept token ids, as a reward model reads them (RewardHParams.query)."""
+        ids, mask = self.encode([prompt for prompt, _ in texts], task, formatted=reward_query == "formatted")
+        return [
+            EncodedSample(tuple(row[real].tolist()), tuple(response))
+            for row, real, (_, response) in zip(ids, mask, texts, strict=True)
+        ]
+
+    def label(self, labeled: LabeledComparison, hparams: RunHParams) -> EncodedLabel:
+        """A label with its samples, as a reward model reads them."""
+        pairs = [(labeled.prompt, ids) for ids in labeled.responses]
+        samples = self.samples(pairs, hparams.task, hparams.reward.query)
+        return EncodedLabel(
+            prompt=digest_of(labeled.prompt),
+            query=samples[0].query,
+            responses=tuple(sample.response for sample in samples),
+            target=labeled.target,
+            weight=labeled.weight,
+        )
 
     def queries(self, texts: Sequence[str], task: TaskHParams, reward_query: Literal["formatted", "raw"]) -> QueryBatch:
         """Prompts as policy and reference read them, and as the reward model does (RewardHParams.query)."""

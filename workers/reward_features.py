@@ -108,6 +108,8 @@ class FeatureCache:
         self._folder = folder
         self._max_bytes = max_bytes
         self._index: dict[Path, dict[bytes, Tensor]] = {}
+        self._read: set[Path] = set()
+        """Shards that are in the index."""
 
     def features(
         self,
@@ -142,7 +144,9 @@ class FeatureCache:
     def _known(self, folder: Path, keys: Sequence[bytes]) -> dict[bytes, Tensor]:
         known = self._index.setdefault(folder, {})
         if any(key not in known for key in keys):
-            known |= _read_shards(folder)
+            for path in set(folder.glob("*.safetensors")) - self._read:
+                known |= _read_shard(path)
+                self._read.add(path)
         return known
 
     def _write_shard(self, folder: Path, keys: Sequence[bytes], features: Tensor) -> None:
@@ -168,6 +172,7 @@ class FeatureCache:
             excess -= path.stat().st_size
             path.unlink(missing_ok=True)
             self._index.clear()
+            self._read.clear()
 
 
 def _space(reference_digest: str, read: Read, bf16: bool) -> str:
@@ -176,15 +181,12 @@ def _space(reference_digest: str, read: Read, bf16: bool) -> str:
     return hashlib.sha256(meaning.encode()).hexdigest()[:32]
 
 
-def _read_shards(folder: Path) -> dict[bytes, Tensor]:
-    found: dict[bytes, Tensor] = {}
-    for path in folder.glob("*.safetensors"):
-        try:
-            shard = load_file(path)
-        except (OSError, SafetensorError):  # trimmed by another process, or cut short by a crash
-            continue
-        found |= zip((row.tobytes() for row in shard["keys"].numpy()), shard["features"], strict=True)
-    return found
+def _read_shard(path: Path) -> dict[bytes, Tensor]:
+    try:
+        shard = load_file(path)
+    except (OSError, SafetensorError):  # trimmed by another process, or cut short by a crash
+        return {}
+    return dict(zip((row.tobytes() for row in shard["keys"].numpy()), shard["features"], strict=True))
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor
 
 from app.hparams import RewardHead, RewardHParams
+from workers.frozen_reads import FrozenReads
 from workers.nets.reward_ensemble import Reward
 from workers.nets.reward_model import Read, RewardModel
 from workers.ranks import ALONE, Ranks
@@ -206,12 +207,8 @@ class Fitter:
 
     def _cached(self, samples: Sequence[EncodedSample], wanted: Sequence[Read]) -> Tensor:
         """(n, wanted * width); what any of the heads reads comes from the same pass."""
-        heads = [one for one in self.hparams.heads if not one.tuned]
-        reads = list(dict.fromkeys(read for one in heads for read in reads_of(one, self.trunk.reference)))
-        everything = self.ranks.in_turn(
-            lambda: self.cache.features(self.trunk.reference, self.trunk.digest, samples, reads, bf16=self.bf16)
-        )
-        return everything[:, [reads.index(read) for read in wanted]].flatten(1)
+        reads = FrozenReads(trunk=self.trunk, cache=self.cache, heads=self.hparams.heads, bf16=self.bf16)
+        return self.ranks.in_turn(lambda: reads.features(samples, wanted))
 
     def _targets(self) -> Tensor:
         return targets_of(self.data.train)

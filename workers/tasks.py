@@ -93,6 +93,8 @@ def work(self: TrainerTask, job_id: str) -> None:
             explained=EXPLAINED,
             mend=handed.trainers.forget,  # models may be half-updated; the next job loads them from disk
         )
+    with self.activity:
+        attempts.afterwards(handed.afterwards, stop.is_set)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
@@ -21,6 +21,9 @@ class Work:
     workshop: Workshop
     team: Processes | None = None
     """Processes that train together; None: this one trains alone."""
+    afterwards: list[Callable[[Callable[[], bool]], None]] = field(default_factory=list)
+    """What may be done once the job is through, if nothing else is to be done; each is given what says that the worker
+    stops. Losing it costs time only."""
     should_stop: Callable[[], bool]
     """True once the worker is stopping or the job belongs to another."""
 

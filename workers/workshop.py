@@ -4,7 +4,7 @@ Everything is known by its digest and loaded again only when the digest asked fo
 plans say which files they need.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from app.errors import ConflictError
-from app.hparams import RunHParams, TaskHParams
-from app.texts import digest_of
+from app.hparams import RewardHead, TaskHParams
 from workers import leaving_out, probes, reward_trainer, training_state
 from workers.best_of_n import BestOfN, RawScorer
+from workers.frozen_reads import FrozenReads
 from workers.models import ModelUnavailableError, ensure_base_model, weights_digest
 from workers.nets import precision
 from workers.nets.language_model import LanguageModel
@@ -25,8 +25,8 @@ from workers.nets.policy import Policy
 from workers.nets.reward_ensemble import Reward
 from workers.nets.tokenizer import load_tokenizer, token_ids
 from workers.plans import (
+    AheadPlan,
     Judgement,
-    LabeledComparison,
     LeaveOutPlan,
     PolicyFiles,
     PPOPlan,
@@ -41,7 +41,7 @@ from workers.published import load_policy, publish
 from workers.ranks import ALONE, Ranks
 from workers.references import Reference
 from workers.reward_features import FeatureCache
-from workers.reward_labels import EncodedLabel, EncodedSample, RewardData
+from workers.reward_labels import EncodedSample, RewardData
 from workers.reward_members import Trunk
 from workers.reward_tuning import judge_samples
 from workers.sampler import SampledPrompt, SampleDraw, Sampler, joined, sample_comparisons, sample_once
@@ -50,6 +50,8 @@ from workers.task_checks import require_fit
 from workers.token_kl import Reading, read
 
 STATE_KIND, REWARD_KIND = "training_state", "reward_model"
+AHEAD_AT_ONCE = 128
+"""Samples read between two looks at whether to stop."""
 
 
 class Workshop:
@@ -172,14 +174,27 @@ class Workshop:
         self._reward = (digest, fitted.model)
         return digest, fitted.report
 
+    def read_ahead(self, plan: AheadPlan, stopping: Callable[[], bool] = lambda: False) -> None:
+        """Compute what `fit_reward` will ask for; `stopping` is asked now and then whether to leave it at that."""
+        hparams, reference = plan.hparams, self.reference(plan.reference)
+        pairs = [(one.prompt, one.token_ids) for one in plan.samples]
+        samples = reference.samples(pairs, hparams.task, hparams.reward.query) if pairs else []
+        reads = self._frozen_reads(reference, hparams.reward.heads)
+        for start in range(0, len(samples), AHEAD_AT_ONCE):
+            if stopping():
+                return
+            reads.features(samples[start : start + AHEAD_AT_ONCE])
+        if not stopping():
+            reads.features(self._normalization(plan))
+
     def leave_out(self, plan: LeaveOutPlan) -> dict[str, Any]:
         """What leaving a labeler out would change; see `leaving_out.change`."""
         reference = self.reference(plan.reference)
         labels = leaving_out.LabelsWithout(
-            everybody=[self._comparison(reference, one, plan.hparams) for one in plan.everybody],
+            everybody=[reference.label(one, plan.hparams) for one in plan.everybody],
             theirs=[one.label_id in plan.theirs for one in plan.everybody],
-            others=[self._comparison(reference, one, plan.hparams) for one in plan.others],
-            valid=[self._comparison(reference, one, plan.hparams) for one in plan.valid],
+            others=[reference.label(one, plan.hparams) for one in plan.others],
+            valid=[reference.label(one, plan.hparams) for one in plan.valid],
         )
         return leaving_out.change(
             labels,
@@ -211,9 +226,12 @@ class Workshop:
         self, policy: PolicyFiles, files: RewardFiles, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams
     ) -> list[Judgement]:
         """Scores of samples, each a prompt and its kept token ids; the reward model knows which query it reads."""
-        reference = self.reference(policy)
-        encoded = self._encoded(reference, samples, task, self._reads(files))
-        found = judge_samples(self.reward_model(policy, files), encoded, bf16=self.precision.bf16)
+        reference, model = self.reference(policy), self.reward_model(policy, files)
+        encoded = reference.samples(samples, task, self._reads(files))
+        if model.frozen:
+            found = self._frozen_reads(reference, files.heads).judge(model, encoded)
+        else:
+            found = judge_samples(model, encoded, bf16=self.precision.bf16)
         spread = [None] * len(encoded) if found.disagreement is None else found.disagreement.tolist()
         return [Judgement(*pair) for pair in zip(found.scores.tolist(), spread, strict=True)]
 
@@ -303,6 +321,10 @@ class Workshop:
             tokenizer=tokenizer,
         )
 
+    def _frozen_reads(self, reference: Reference, heads: tuple[RewardHead, ...]) -> FrozenReads:
+        trunk = self._trunk(reference)
+        return FrozenReads(trunk=trunk, cache=self._features, heads=heads, bf16=self.precision.bf16)
+
     def _trunk(self, reference: Reference) -> Trunk:
         return Trunk(
             reference=reference.policy.language_model,
@@ -311,28 +333,18 @@ class Workshop:
         )
 
     def _reward_data(self, plan: RewardPlan, reference: Reference) -> RewardData:
-        hparams, wanted = plan.hparams, plan.hparams.reward.normalization_samples
-        prompts = [plan.normalization_prompts[i % len(plan.normalization_prompts)] for i in range(wanted)]
+        hparams = plan.hparams
         return RewardData(
-            train=[self._comparison(reference, one, hparams) for one in plan.train],
-            valid=[self._comparison(reference, one, hparams) for one in plan.valid],
-            normalization=self._normalization(plan.reference, prompts, hparams),
+            train=[reference.label(one, hparams) for one in plan.train],
+            valid=[reference.label(one, hparams) for one in plan.valid],
+            normalization=self._normalization(plan),
         )
 
-    def _comparison(self, reference: Reference, labeled: LabeledComparison, hparams: RunHParams) -> EncodedLabel:
-        pairs = [(labeled.prompt, ids) for ids in labeled.responses]
-        samples = self._encoded(reference, pairs, hparams.task, hparams.reward.query)
-        return EncodedLabel(
-            prompt=digest_of(labeled.prompt),
-            query=samples[0].query,
-            responses=tuple(sample.response for sample in samples),
-            target=labeled.target,
-            weight=labeled.weight,
-        )
-
-    def _normalization(self, files: PolicyFiles, prompts: Sequence[str], hparams: RunHParams) -> list[EncodedSample]:
+    def _normalization(self, plan: RewardPlan | AheadPlan) -> list[EncodedSample]:
         """Reference samples, neither cut nor filtered: always the same ones, so their features are computed once."""
-        task, seed, reads = hparams.task, hparams.seed, hparams.reward.query
+        hparams, given = plan.hparams, plan.normalization_prompts
+        prompts = [given[i % len(given)] for i in range(hparams.reward.normalization_samples)]
+        files, task, seed, reads = plan.reference, hparams.task, hparams.seed, hparams.reward.query
         key = (files.reference_digest, tuple(prompts), task, seed, reads)
         if self._normalizing is None or self._normalizing[0] != key:
             reference = self.reference(files)
@@ -341,18 +353,8 @@ class Workshop:
             with self.autocast():
                 written = sample_once(sampler, queries, mask, seed=seed)
             pairs = [(prompt, draws[0].tokens) for prompt, draws in zip(prompts, written, strict=True)]
-            self._normalizing = (key, self._encoded(reference, pairs, task, reads))
+            self._normalizing = (key, reference.samples(pairs, task, reads))
         return self._normalizing[1]
-
-    @staticmethod
-    def _encoded(
-        reference: Reference, samples: Sequence[tuple[str, Sequence[int]]], task: TaskHParams, reads: str
-    ) -> list[EncodedSample]:
-        ids, mask = reference.encode([prompt for prompt, _ in samples], task, formatted=reads == "formatted")
-        return [
-            EncodedSample(tuple(row[real].tolist()), tuple(response))
-            for row, real, (_, response) in zip(ids, mask, samples, strict=True)
-        ]
 
     def _written(self, plan: SamplePlan, rows: Sequence[int], count: int) -> list[SampledPrompt]:
         """`count` valid samples of each of these prompts by the plan's policy."""

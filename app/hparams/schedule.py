@@ -27,8 +27,8 @@ class ScheduleHParams(HParams):
     """`online`: episodes between two promotions of the training policy to the one that writes samples for people.
     In the other kinds a policy is published at the end of each round."""
     refresh_episodes: Positive | None = None
-    """`online`: episodes after which a new reward model's first policy is promoted, sooner than `promote_episodes` would:
-    people see what their labels did. None: it waits like any other."""
+    """`online`: episodes after which a new reward model's first policy is promoted, sooner than `promote_episodes`
+    would, so that people see what their labels did. None: it waits like any other."""
 
     @model_validator(mode="after")
     def _initial_within_total(self) -> Self:

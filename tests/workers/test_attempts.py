@@ -63,3 +63,15 @@ def test_a_job_that_nobody_asked_for_has_no_request(session_factory: SessionFact
         job_id: UUID = plan.start_job(session, make_run(session).id, JobKind.SAMPLE, {}).id
     with session_scope(session_factory) as session:
         assert session.get_one(Job, job_id).request_id is None
+
+
+def test_what_fails_afterwards_is_logged_and_stops_nothing() -> None:
+    seen: list[bool] = []
+
+    def fails(_stopping: object) -> None:
+        raise ValueError("no memory")
+
+    with logging_to_memory() as out:
+        attempts.afterwards([fails, lambda stopping: seen.append(stopping())], lambda: False)
+    assert seen == [False]
+    assert [line["event"] for line in out.events()] == ["afterwards_raised"]

@@ -18,7 +18,11 @@ def small(kind: str, **schedule: Any) -> RunHParams:
     """Twelve updates and 40 labels."""
     trainings = {"offline": 1}.get(kind, 4)
     asked = {"kind": kind, "initial_labels": 40 if kind == "offline" else 10, "total_labels": 40}
-    changes = asked | {"reward_trainings": trainings, "outstanding": 8, "promote_episodes": 24, "refresh_episodes": None} | schedule
+    changes = (
+        asked
+        | {"reward_trainings": trainings, "outstanding": 8, "promote_episodes": 24, "refresh_episodes": None}
+        | schedule
+    )
     return planned("sentiment-small", {"ppo": {"episodes": 96, "batch": 8}, "schedule": changes})
 
 

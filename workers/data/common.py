@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app import retention
+from app import retention, runs
 from app.errors import ConflictError
 from app.models import Checkpoint, CheckpointKind, Run
 from workers.fencing import Claim
@@ -31,7 +31,10 @@ def policy_files(session: Session, run: Run, checkpoint_id: UUID | None) -> Poli
 def reward_files(session: Session, run: Run) -> RewardFiles | None:
     """Files of the newest reward model, if there is one."""
     checkpoint = session.get(Checkpoint, run.reward_model_id) if run.reward_model_id else None
-    return None if checkpoint is None else RewardFiles(checkpoint_id=checkpoint.id, digest=checkpoint.digest)
+    if checkpoint is None:
+        return None
+    heads = runs.hparams_of(run).reward.heads
+    return RewardFiles(checkpoint_id=checkpoint.id, digest=checkpoint.digest, heads=heads)
 
 
 def next_number(session: Session, run_id: UUID, kind: CheckpointKind) -> int:

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app import reports, runs, usable
+from app import comparisons, reports, runs, usable
+from app.hparams import RunHParams
 from app.jobs import wake_run
 from app.kinds import MOST_STRENGTH
 from app.models import (
@@ -17,6 +18,7 @@ from app.models import (
     CheckpointKind,
     Comparison,
     ComparisonSample,
+    ComparisonState,
     Label,
     LabelSet,
     LabelSetItem,
@@ -28,12 +30,14 @@ from app.models import (
 from workers import fencing, tracking
 from workers.data.common import job_seed, next_number, policy_files
 from workers.fencing import Claim
-from workers.plans import LabeledComparison, LeaveOutPlan, RewardPlan
+from workers.plans import AheadPlan, LabeledComparison, LeaveOutPlan, RewardPlan, StoredSample
 from workers.rlhf.labels import even, picked
 from workers.tracking import Estimate
 
 NORMALIZATION_PROMPTS = 512
 """Train prompts whose reference samples may normalise the scores; the trainer takes as many as it needs."""
+AHEAD_SAMPLES = 4_096
+"""Of the newest ones that are read before the first reward model asks; older ones are read when it does."""
 
 FIGURES = (
     *("loss_train", "loss_heldout", "loss_valid", "pearson_heldout", "pearson_valid"),
@@ -49,15 +53,38 @@ def reward_plan(session: Session, claim: Claim) -> RewardPlan:
     run = runs.get(session, claim.run_id)
     hparams = runs.hparams_of(run)
     found = _labels(session, run)
-    in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
-    prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))
     return RewardPlan(
         reference=policy_files(session, run, run.reference_id),
         hparams=hparams,
         train=found.train,
         valid=found.valid,
-        normalization_prompts=tuple(prompts),
+        normalization_prompts=_normalization_prompts(session, hparams),
         seed=job_seed(hparams.seed, claim),
+    )
+
+
+def ahead_plan(session: Session, claim: Claim) -> AheadPlan | None:
+    """What the first reward model will read, once all that it waits for has been written; None before, and after it."""
+    run = runs.get(session, claim.run_id)
+    hparams = runs.hparams_of(run)
+    written = run.labels_usable + comparisons.open_count(session, run.id, trainable=True)
+    if run.reward_model_id is not None or written < hparams.schedule.initial_labels:
+        return None
+    queued = (Comparison.run_id == run.id, Comparison.purpose.in_(usable.QUEUED))
+    rows = session.execute(
+        select(Sample.id, Prompt.text, Sample.token_ids, Sample.kept_tokens)
+        .join(ComparisonSample, ComparisonSample.sample_id == Sample.id)
+        .join(Comparison, Comparison.id == ComparisonSample.comparison_id)
+        .join(Prompt, Prompt.id == Sample.prompt_id)
+        .where(*queued, Comparison.state != ComparisonState.RETIRED)
+        .order_by(Sample.id.desc())
+        .limit(AHEAD_SAMPLES)
+    )
+    return AheadPlan(
+        reference=policy_files(session, run, run.reference_id),
+        hparams=hparams,
+        samples=tuple(StoredSample(id=id_, prompt=text, token_ids=tuple(ids[:kept])) for id_, text, ids, kept in rows),
+        normalization_prompts=_normalization_prompts(session, hparams),
     )
 
 
@@ -76,6 +103,12 @@ def leave_out_plan(session: Session, claim: Claim) -> LeaveOutPlan:
         valid=others.valid,
         seed=hparams.seed,  # the same for everybody, so that labelers compare
     )
+
+
+def _normalization_prompts(session: Session, hparams: RunHParams) -> tuple[str, ...]:
+    in_train = (Prompt.prompt_set == hparams.prompt_set, Prompt.split == Split.TRAIN)
+    prompts = session.scalars(select(Prompt.text).where(*in_train).order_by(Prompt.digest).limit(NORMALIZATION_PROMPTS))
+    return tuple(prompts)
 
 
 class _Labels(NamedTuple):

@@ -46,7 +46,8 @@ class Planner:
 
     def reward_model(self, number: int) -> RewardFiles:
         """Files of a reward model."""
-        return RewardFiles(checkpoint_id=_id("reward", number), digest=self.ledger.rewards[number].digest)
+        heads = self.ledger.hparams.reward.heads
+        return RewardFiles(checkpoint_id=_id("reward", number), digest=self.ledger.rewards[number].digest, heads=heads)
 
     def sample(self, count: int) -> tuple[SamplePlan, list[Split]]:
         """Prompts for so many comparisons, a share of them from the valid split, and the split of each."""
