@@ -2,8 +2,8 @@
 
 Articles are made and imported, a model is fine-tuned on their summaries, and two runs learn what a rule prefers: one
 from the model itself, one from the fine-tuned one. Then `prefloop summaries` compares them with lead-3. What is done is
-not done again, so the script may be stopped and started anew. With a model of 135M parameters on two cores it takes the
-better part of an hour: a model that was taught writes much the same four times, and a tie teaches nothing.
+not done again, so the script may be stopped and started anew. With a model of 135M parameters it took 21 minutes on two
+cores that other programs used too.
 Run it on the machine of `prefloop up`, with the same PREFLOOP_HOME.
 """
 
@@ -28,6 +28,8 @@ TASK: dict[str, Any] = {
     "suffix": "\n\nSummary in one sentence:",
     "query_tokens": 192,
     "response_tokens": 32,
+    # The preset's 0.5 lets a model that was taught write one summary four times, and people have nothing to choose.
+    "temperature": 1.0,
     "terminator": ".",
     "min_terminator_index": 6,
 }
