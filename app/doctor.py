@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import fsspec
@@ -19,7 +19,7 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app import migrating, preflight, reports
+from app import migrating, preflight, reports, retention
 from app.broker import TRANSPORT_OPTIONS
 from app.db import make_engine
 from app.models import Audit, Job, JobState
@@ -62,7 +62,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _broker(settings)
     yield _gpu()
     yield _models(settings)
-    yield _checkpoints(settings)
+    yield _checkpoints(settings, _wanted(settings))
     yield _address(settings)
 
 
@@ -189,27 +189,48 @@ def _models(settings: Settings) -> Finding:
     return _odd("models", f"none in {settings.models_dir}", "`prefloop fetch-model` gets one; a run fetches its own.")
 
 
-def _checkpoints(settings: Settings) -> Finding:
+def _wanted(settings: Settings) -> set[str]:
+    """Digests of checkpoints that must be somewhere; none where the database cannot tell."""
+    if settings.database_url is None:
+        return set()
+    engine = make_engine(settings.database_url, pool_size=1)
+    try:
+        with Session(engine) as session:
+            return retention.wanted_digests(session)
+    except SQLAlchemyError:  # said of the database and its schema already
+        return set()
+    finally:
+        engine.dispose()
+
+
+def _checkpoints(settings: Settings, wanted: set[str]) -> Finding:
     if settings.store is not None:
-        return _store(settings.store)
+        return _store(settings.store, wanted)
     place: Path = settings.checkpoints_dir
-    if not place.exists():
+    if not place.exists() and not wanted:
         return _ok("checkpoints", f"none yet in {place}")
-    if not os.access(place, os.W_OK | os.X_OK):
+    if place.exists() and not os.access(place, os.W_OK | os.X_OK):
         return _bad("checkpoints", f"{place} cannot be written", "Give it to the user that runs the workers.")
-    whole = sum(1 for one in place.iterdir() if one.is_dir())
-    return _ok("checkpoints", f"{whole} in {place}")
+    return _kept({one.parent.name for one in place.glob("*/manifest.json")}, wanted, f"in {place}")
 
 
-def _store(url: str) -> Finding:
+def _store(url: str, wanted: set[str]) -> Finding:
     try:
         fs, place = fsspec.url_to_fs(url, use_listings_cache=False)
-        whole = len(fs.glob(f"{place.rstrip('/')}/*/manifest.json"))
+        there = {PurePosixPath(one).parent.name for one in fs.glob(f"{place.rstrip('/')}/*/manifest.json")}
     except Exception as error:  # each library has errors of its own
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         mend = "Look at PREFLOOP_STORE, its credentials and endpoint (AWS_...), and the network."
         return _bad("checkpoints", f"{url} does not answer ({why})", mend)
-    return _ok("checkpoints", f"{whole} at {url}")
+    return _kept(there, wanted, f"at {url}")
+
+
+def _kept(there: set[str], wanted: set[str], where: str) -> Finding:
+    said, gone = f"{len(there)} {where}", len(wanted - there)
+    if not gone:
+        return _ok("checkpoints", said)
+    mend = "Is this where the trainers write (PREFLOOP_HOME, PREFLOOP_STORE)? If so, restore a backup: docs/backup.md."
+    return _bad("checkpoints", f"{said}; {gone} of {len(wanted)} that runs need are missing", mend)
 
 
 def _address(settings: Settings) -> Finding:

@@ -8,8 +8,9 @@ from sqlalchemy.orm import Session
 
 from app import doctor
 from app.doctor import Finding, Health
-from app.models import Worker
+from app.models import CheckpointKind, Worker
 from app.settings import Settings
+from tests.factories import make_checkpoint, make_run
 
 
 @pytest.fixture
@@ -49,6 +50,27 @@ def test_a_shared_store_is_looked_at_where_it_is(settings: Settings, tmp_path: P
     assert found(there)["checkpoints"].said == f"1 at file://{tmp_path / 'place'}"
     nowhere = settings.model_copy(update={"store": "nothing-known://place"})
     assert (found(nowhere)["checkpoints"].health, bool(found(nowhere)["checkpoints"].mend)) == (Health.BAD, True)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_checkpoints_that_a_run_needs_and_nobody_has_are_counted(
+    settings: Settings, session: Session, tmp_path: Path, shared: bool
+) -> None:
+    place = tmp_path / "place" if shared else settings.checkpoints_dir
+    there = settings.model_copy(update={"store": f"file://{place}"}) if shared else settings
+    run = make_run(session)
+    run.serving_id = make_checkpoint(session, run, digest="policy").id
+    run.reward_model_id = make_checkpoint(session, run, kind=CheckpointKind.REWARD_MODEL, digest="reward").id
+    make_checkpoint(session, run, number=1, digest="nobody's")
+    session.commit()
+    for digest in ("policy", "of another site"):
+        (place / digest).mkdir(parents=True)
+        (place / digest / "manifest.json").touch()
+    seen = found(there)["checkpoints"]
+    assert (seen.health, "2 " in seen.said, "; 1 of 2 that" in seen.said) == (Health.BAD, True, True)
+    (place / "reward").mkdir()
+    (place / "reward" / "manifest.json").touch()
+    assert found(there)["checkpoints"].health == Health.OK
 
 
 def test_an_old_schema_and_missing_parts_are_named_with_their_remedy(settings: Settings, session: Session) -> None:
