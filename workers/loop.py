@@ -113,11 +113,11 @@ def next_actions(state: RunState, hparams: RunHParams) -> list[Action]:
     """What to start now, most urgent first; empty while the run waits for people or for jobs in flight."""
     if not state.has_reference:
         return list(_start(state, JobKind.IMPORT_MODEL))
-    schedule = schedule_of(hparams)
+    schedule, judged = schedule_of(hparams), list(_judge(state, hparams))
     return [
         *_demote(state, hparams.promotion),
-        *_judge(state, hparams),
-        *_sample(state, hparams, schedule),
+        *judged,
+        *_sample(state, hparams, schedule, promoted=any(isinstance(one, Promote) for one in judged)),
         *_score(state),
         *_train_reward(state, schedule),
         *_train_policy(state, schedule),
@@ -192,8 +192,11 @@ def _try(trial: Trial, bounds: PromotionHParams, seen: dict[str, float]) -> Iter
         yield Hold(reason=said, evidence=seen | {"log_e": round(unfit, 3)})
 
 
-def _sample(state: RunState, hparams: RunHParams, schedule: Schedule) -> Iterator[Start]:
-    """Ask for another batch whenever fewer labels are in or asked for than the schedule wants by now."""
+def _sample(state: RunState, hparams: RunHParams, schedule: Schedule, *, promoted: bool) -> Iterator[Start]:
+    """Ask for another batch whenever fewer labels are in or asked for than the schedule wants by now.
+
+    A policy that has just been promoted writes one at once, so that people soon see what their labels did.
+    """
     if _trial_due(state, hparams.promotion):
         yield from _start(state, JobKind.SAMPLE, count=SAMPLE_CHUNK, trial=1)
         return
@@ -201,8 +204,10 @@ def _sample(state: RunState, hparams: RunHParams, schedule: Schedule) -> Iterato
     # A policy that waits to be judged writes the next batch, if all of it is one policy's; a stopped line keeps to the
     # approved one.
     waits = schedule.one_policy_per_batch and state.candidate is not None and not state.stopped_line
-    if requested < schedule.asked(state, state.supply_target) and not waits:
-        yield from _start(state, JobKind.SAMPLE, count=min(SAMPLE_CHUNK, schedule.limit(state) - requested))
+    limit = schedule.limit(state)
+    wanted = limit if promoted else schedule.asked(state, state.supply_target)
+    if requested < wanted and not waits:
+        yield from _start(state, JobKind.SAMPLE, count=min(SAMPLE_CHUNK, limit - requested))
 
 
 def _trial_due(state: RunState, bounds: PromotionHParams) -> bool:

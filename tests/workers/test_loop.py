@@ -152,7 +152,16 @@ def test_the_cord_stops_ppo_and_promotion_but_not_samples_nor_reward_training() 
 )
 def test_a_candidate_serves_only_within_its_guards(candidate: Candidate, expected: type[Promote] | type[Hold]) -> None:
     actions = next_actions(replace(NEW, candidate=candidate), SMALL)
-    assert [type(action) for action in actions] == [expected]
+    assert [type(action) for action in actions if not isinstance(action, Start)] == [expected]
+    # Who has just been promoted writes at once, although enough has been asked for.
+    assert sampled(actions) == ([16] if expected is Promote else [])
+
+
+def test_a_promoted_policy_writes_no_more_than_the_labels_of_the_whole_run() -> None:
+    candidate = Candidate(kl=6.0, valid_fraction=0.5)
+    last = replace(TRAINED, episodes=3968, training_labels=590, reward_labels=590, candidate=candidate)
+    assert sampled(next_actions(replace(last, open_training=7), SMALL)) == [3]
+    assert sampled(next_actions(replace(last, open_training=10), SMALL)) == []
 
 
 def test_a_run_finishes_when_all_is_done_and_shown() -> None:
@@ -239,7 +248,8 @@ def test_a_serving_policy_that_loses_blind_comparisons_gives_way_even_on_a_stopp
 def test_a_strict_run_lets_blind_answers_decide(won: int, lost: int, expected: list[type]) -> None:
     strict = planned("sentiment-small", {"promotion": {"strict": True}})
     candidate = Candidate(kl=6.0, valid_fraction=0.5, trial=Trial(won=won, lost=lost, open=16))
-    assert [type(one) for one in next_actions(replace(NEW, candidate=candidate), strict)] == expected
+    actions = next_actions(replace(NEW, candidate=candidate), strict)
+    assert [type(one) for one in actions if not isinstance(one, Start)] == expected
 
 
 def test_a_strict_candidate_gets_blind_comparisons_until_enough_are_asked() -> None:
