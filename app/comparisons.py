@@ -73,6 +73,7 @@ def create(
         purpose=purpose,
         wanted=None if purpose == Purpose.GOLD else wanted,
         repeat_of_id=repeat_of_id,
+        trains=False,  # nobody has answered it
     )
     session.add(made)
     session.flush()
@@ -89,17 +90,18 @@ def draw_wanted(collection: CollectionHParams, rng: random.Random) -> int:
 
 def ready_count(session: Session, run_id: UUID) -> int:
     """Fresh comparisons that anybody may get now: nobody holds them, nobody answered or skipped them."""
-    return _count(session, _open(run_id).where(~has_active_lease()))
+    return sum(_count(session, which.where(~has_active_lease())) for which in _open(run_id))
 
 
-def open_count(session: Session, run_id: UUID, trainable: bool) -> int:
+def open_count(session: Session, run_id: UUID, trainable: bool, *, most: int | None = None) -> int:
     """Comparisons out or waiting, not yet answered or skipped, whose labels will train (or will not).
 
-    A stale one counts only while somebody holds it.
+    A stale one counts only while somebody holds it. Counted up to `most`: there may be a million.
     """
     trains = and_(Comparison.purpose.in_(TRAINING_PURPOSES), Prompt.split == Split.TRAIN)
-    query = _open(run_id).join(Prompt, Prompt.id == Comparison.prompt_id)
-    return _count(session, query.where(trains if trainable else ~trains))
+    asked = (trains if trainable else ~trains, Comparison.prompt_id == Prompt.id)
+    found = sum(_count(session, which.where(*asked).limit(most)) for which in _open(run_id))
+    return found if most is None else min(found, most)
 
 
 def supply_target(session: Session, run_id: UUID, *, prefetch: int = PREFETCH) -> int:
@@ -156,7 +158,7 @@ def has_active_lease() -> ColumnElement[bool]:
 def has_answer(labeler_id: UUID | None = None, verdicts: Sequence[Verdict] = ANSWERS) -> ColumnElement[bool]:
     """Condition on `Comparison`: it has a current label of these verdicts, by this labeler or (None) by anybody."""
     query = select(Label.id).where(Label.comparison_id == Comparison.id, Label.verdict.in_(verdicts), is_current())
-    return query.exists() if labeler_id is None else looked_up(query.where(Label.labeler_id == labeler_id))
+    return looked_up(query if labeler_id is None else query.where(Label.labeler_id == labeler_id))
 
 
 def looked_up(query: Select[Any]) -> ColumnElement[bool]:
@@ -172,9 +174,10 @@ def _of_contest() -> ColumnElement[bool]:
     return select(ContestItem.comparison_id).where(ContestItem.comparison_id == Comparison.id).exists()
 
 
-def _open(run_id: UUID) -> Select[UUID]:
+def _open(run_id: UUID) -> tuple[Select[UUID], Select[UUID]]:
+    """What nobody touched, by the mark of it (`app/settling.py`); and what somebody touched, by its labels."""
     fresh = Comparison.promotion > Run.promotions - STALE_PROMOTIONS
-    return (
+    waiting = (
         select(Comparison.id)
         .join(Run, Run.id == Comparison.run_id)
         .where(
@@ -182,9 +185,9 @@ def _open(run_id: UUID) -> Select[UUID]:
             Comparison.state == ComparisonState.READY,
             Comparison.purpose.in_(QUEUED),
             or_(fresh, has_active_lease()),
-            ~has_answer(),
         )
     )
+    return waiting.where(Comparison.trains.is_(False)), waiting.where(Comparison.trains.is_(None), ~has_answer())
 
 
 def _count(session: Session, query: Select[UUID]) -> int:

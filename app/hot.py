@@ -89,7 +89,7 @@ LEND = {
             update comparison set leased = comparison.leased + 1 from free where comparison.id = free.id
         ), made as (
             insert into assignment (id, comparison_id, labeler_id, state, shown, expires_at)
-            select gen_random_uuid(), id, %(labeler)s, 'leased',
+            select uuidv7(), id, %(labeler)s, 'leased',
                 array(select sample_id from comparison_sample where comparison_id = free.id order by random()),
                 clock_timestamp() + make_interval(secs => %(seconds)s)
             from free order by promotion desc, created_at

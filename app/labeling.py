@@ -5,7 +5,7 @@ the answer of that key, so a client may repeat any request until it hears back.
 """
 
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -24,7 +24,7 @@ from app.leasing import (
     lock_comparison,
     lock_labeler,
 )
-from app.models import AssignmentState, Comparison, ComparisonState, Label, Run, Verdict
+from app.models import AssignmentState, Comparison, ComparisonState, Label, Run, Verdict, id_by_time
 from app.progress import Progress, counts, seen
 from app.selection import is_free
 
@@ -234,7 +234,7 @@ def _write(session: Session, labeler_id: UUID, found: hot.Found, said: Said, key
     """One more revision; the last answer that was wanted closes the comparison."""
     closing = said.verdict in CLOSING
     assignment_id, _ = _lent(session, labeler_id, found)
-    recorded = Recorded(label_id=uuid4(), revision=(found.before_revision or 0) + 1)
+    recorded = Recorded(label_id=id_by_time(), revision=(found.before_revision or 0) + 1)
     written = {
         "id": recorded.label_id,
         "comparison": found.id,

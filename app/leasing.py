@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, insert, select, update
 from sqlalchemy.orm import Session, aliased
@@ -32,6 +32,7 @@ from app.models import (
     Prompt,
     Run,
     Sample,
+    id_by_time,
 )
 
 
@@ -165,7 +166,7 @@ def expire(session: Session) -> int:
     over = (
         select(Assignment.id, Assignment.comparison_id)
         .join(Comparison, Comparison.id == Assignment.comparison_id)
-        .where(Assignment.state == AssignmentState.LEASED, Assignment.expires_at <= func.clock_timestamp())
+        .where(Assignment.state == AssignmentState.LEASED, Assignment.expires_at <= func.statement_timestamp())
         .with_for_update(skip_locked=True, of=(Comparison, Assignment), key_share=True)
     )
     found = session.execute(over).all()
@@ -257,7 +258,7 @@ def _insert(
     ids = [one.comparison_id for one in drawn]
     known = contents or _contents(session, ids)
     common = {"labeler_id": labeler_id, "state": AssignmentState.LEASED, "expires_at": _until(lease_seconds)}
-    rows = [{"id": uuid4(), **one._asdict(), **common} for one in drawn]
+    rows = [{"id": id_by_time(), **one._asdict(), **common} for one in drawn]
     made = insert(Assignment).values(rows).returning(Assignment.comparison_id, Assignment.id, Assignment.expires_at)
     written = {comparison_id: (id_, until) for comparison_id, id_, until in session.execute(made)}
     lent = update(Comparison).where(Comparison.id.in_(ids)).values(leased=Comparison.leased + 1)

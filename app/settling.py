@@ -1,27 +1,29 @@
 """Whether a comparison has a label that trains, kept beside it, so that counting does not read every label.
 
-`Comparison.trains` is unknown (null) from the moment that one of its labels, or what they stand on, changes, until the
-loop looks at it; what is unknown is counted from the labels themselves, so a count is exact at any time. Comparisons
-that still wait for answers stay unknown.
+`Comparison.trains` is false of one that nobody answered yet, and unknown (null) from the moment that one of its labels,
+or what they stand on, changes, until the loop looks at it; what is unknown is counted from the labels themselves, so a
+count is exact at any time. Comparisons that somebody answered and that still wait for answers stay unknown: so of those
+that wait, false are those that nobody touched.
 """
 
 from uuid import UUID
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.db import among
 from app.models import Comparison, ComparisonState, Label, Run, Verdict
 from app.usable import training_labels
 
-MOST = 50_000
-"""Comparisons that one look settles; more only after an upgrade or a large import."""
+MOST = 5_000
+"""Comparisons that one look settles; more only after an upgrade or a large import. While a look lasts, what labelers
+did since it began leaves dead entries in the index of the queue, which each of them then reads past."""
 
 
 def settle(
     session: Session, run_id: UUID, verdicts: tuple[Verdict, ...], *, surplus: bool = False, most: int = MOST
 ) -> int:
-    """Find out for closed comparisons of a run, which the caller has locked, whether they train.
+    """Find out for comparisons of a run, which the caller has locked, whether they train, where that may stay so.
 
     Those that somebody changes at this moment are left for the next look.
 
@@ -30,7 +32,9 @@ def settle(
         most: comparisons at once.
     Returns: how many were settled.
     """
-    unknown = (Comparison.run_id == run_id, Comparison.trains.is_(None), Comparison.state != ComparisonState.READY)
+    touched = select(Label.id).where(Label.comparison_id == Comparison.id).exists()
+    stays = or_(Comparison.state != ComparisonState.READY, ~touched)
+    unknown = (Comparison.run_id == run_id, Comparison.trains.is_(None), stays)
     lock = select(Comparison.id).where(*unknown).limit(most).with_for_update(skip_locked=True, key_share=True)
     ids = session.scalars(lock).all()
     # In a statement of its own: its snapshot sees every label that was written before the locks were had.

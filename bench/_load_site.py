@@ -8,13 +8,13 @@ from pathlib import Path
 from uuid import UUID
 
 import httpx
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.orm import Session
 
-from app import accounts, embedded, migrating, plant, runs, texts
+from app import accounts, embedded, migrating, plant, runs, texts, usable
 from app.db import SessionFactory, make_engine, make_session_factory, session_scope
 from app.hparams import planned
-from app.models import Checkpoint, CheckpointKind, Prompt, Role, Run, Sample, SamplePurpose
+from app.models import Checkpoint, CheckpointKind, Prompt, Role, Run, Sample, SamplePurpose, Verdict
 from app.settings import Settings
 from app.supervisor import Supervisor
 from app.web.deps import COOKIE
@@ -27,12 +27,17 @@ SHOWN = 4
 UNCHECKED = "set local session_replication_role = replica"
 """Rows that are right by their making need not be looked up one by one: a million of them are there in a minute."""
 FILL = """
-    insert into comparison (id, run_id, prompt_id, policy_id, promotion, purpose, state, wanted, answers, leased)
-    select gen_random_uuid(), :run, prompt.id, :policy, 0, 'train', :state, :wanted, :answers, 0
+    insert into comparison (id, run_id, prompt_id, policy_id, promotion, purpose, state, wanted, answers, leased,
+        trains, created_at)
+    select gen_random_uuid(), :run, prompt.id, :policy, 0, 'train', cast(:state as text), :wanted, :answers, 0,
+        cast(:state as text) = 'labeled' and prompt.split = 'train',
+        now() - make_interval(days => :days, secs => -0.001 * number)
     from generate_series(1, :count) number
-    join (select id, row_number() over (order by id) - 1 as place from prompt) prompt
+    join (select id, split, row_number() over (order by id) - 1 as place from prompt) prompt
         on prompt.place = number % :prompts
+    order by number
 """
+"""As the site leaves them: those that were answered long ago are settled (`app/settling.py`)."""
 MEMBERS = """
     insert into comparison_sample (comparison_id, slot, sample_id)
     select comparison.id, sample.slot, sample.id from comparison
@@ -40,15 +45,17 @@ MEMBERS = """
         on sample.prompt_id = comparison.prompt_id
 """
 ASSIGNED = """
-    insert into assignment (id, comparison_id, labeler_id, state, shown, expires_at)
-    select gen_random_uuid(), comparison.id, :labeler, 'answered',
-        (select array_agg(sample_id order by slot) from comparison_sample where comparison_id = comparison.id), now()
+    insert into assignment (id, comparison_id, labeler_id, state, shown, expires_at, created_at)
+    select uuidv7(), comparison.id, :labeler, 'answered',
+        (select array_agg(sample_id order by slot) from comparison_sample where comparison_id = comparison.id),
+        created_at, created_at
     from comparison where state = 'labeled'
 """
 LABELED = """
     insert into label (id, comparison_id, labeler_id, assignment_id, revision, verdict, chosen_sample_id,
-        idempotency_key, milliseconds, surplus)
-    select gen_random_uuid(), comparison_id, labeler_id, id, 1, 'best', shown[1], id::text, 4000, false from assignment
+        idempotency_key, milliseconds, surplus, created_at)
+    select uuidv7(), comparison_id, labeler_id, id, 1, 'best', shown[1], id::text, 4000, false, created_at
+    from assignment
 """
 
 
@@ -107,15 +114,22 @@ def fill(site: Site, *, total: int, ready: int, wanted: int) -> UUID:
         run, policy = make_run(session)
         session.execute(text(UNCHECKED))
         common = {"run": run.id, "policy": policy.id, "prompts": PROMPTS}
-        closed = common | {"state": "labeled", "wanted": 1, "answers": 1, "count": total - ready}
-        session.execute(text(FILL), closed)
-        session.execute(text(FILL), common | {"state": "ready", "wanted": wanted, "answers": 0, "count": ready})
+        closed = {"state": "labeled", "wanted": 1, "answers": 1, "count": total - ready, "days": 2}
+        session.execute(text(FILL), common | closed)
+        waiting = {"state": "ready", "wanted": wanted, "answers": 0, "count": ready, "days": 1}
+        session.execute(text(FILL), common | waiting)
         session.execute(text(MEMBERS))
         session.execute(text(ASSIGNED), {"labeler": accounts.create_account(session, "earlier", Role.LABELER).id})
         session.execute(text(LABELED))
     with site.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         for command in ("vacuum analyze", "checkpoint"):
             connection.execute(text(command))
+    with session_scope(site.factory) as session:
+        settled = usable.count_training(session, run.id)
+        labels = session.scalar(
+            select(func.count()).select_from(usable.training_labels(run.id, (Verdict.BEST,)).subquery())
+        )
+        assert settled == labels, "comparisons are settled wrongly"
     return run.id
 
 

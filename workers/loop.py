@@ -47,7 +47,7 @@ class RunState:
     episodes: int
     """PPO episodes done."""
     open_training: int
-    """Unlabeled comparisons that would train, lent or not."""
+    """Unlabeled comparisons that would train, lent or not; more than `open_wanted` need not be counted."""
     supply_target: int
     """Comparisons that should be ready, for the people labeling now."""
     unscored: bool
@@ -124,6 +124,11 @@ def next_actions(state: RunState, hparams: RunHParams) -> list[Action]:
         *_showcase(state),
         *_finish(state, hparams),
     ]
+
+
+def open_wanted(state: RunState, hparams: RunHParams) -> int:
+    """How many unlabeled comparisons the schedule wants by now: if there are so many, no more are asked for."""
+    return max(0, schedule_of(hparams).asked(state, state.supply_target) - state.training_labels)
 
 
 def required_now(state: RunState, hparams: RunHParams) -> int:

@@ -1,5 +1,6 @@
 """Between the tables and `workers.loop`: rows become a RunState, actions become job rows. Needs no torch."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from sqlalchemy import exists, func, select
@@ -18,6 +19,7 @@ from app.models import (
     Job,
     JobState,
     LabelSet,
+    Metric,
     Phase,
     Run,
     Sample,
@@ -59,9 +61,11 @@ def advance(session: Session, run_id: UUID) -> list[loop.Action]:
 
 
 def _note(session: Session, run: Run) -> None:
-    """Queue and schedule over time, by seconds since the run was created; looks within one interval overwrite."""
+    """Queue and schedule over time, by seconds since the run was created, at the first look of each interval."""
     age = session.scalar(select(func.extract("epoch", func.clock_timestamp() - Run.created_at)).where(Run.id == run.id))
     step = int(age or 0) // NOTE_SECONDS * NOTE_SECONDS
+    if session.get(Metric, (run.id, "labels/required", step)) is not None:
+        return  # what is noted is counted, which takes the longer the more wait
     stats = {
         "queue/ready": float(comparisons.ready_count(session, run.id)),
         "queue/oldest_minutes": reports.oldest_minutes(session, run.id),
@@ -73,9 +77,10 @@ def _note(session: Session, run: Run) -> None:
 
 def read_state(session: Session, run: Run) -> loop.RunState:
     """What `loop.next_actions` wants to know of a run."""
-    reward = RunHParams.model_validate(run.hparams).reward
+    hparams = RunHParams.model_validate(run.hparams)
+    reward = hparams.reward
     reward_labels, reward_episodes = _reward_model(session, run)
-    return loop.RunState(
+    state = loop.RunState(
         has_reference=run.reference_id is not None,
         stopped_line=andon.pulled(session, run.id) is not None,
         busy=_busy(session, run.id),
@@ -83,13 +88,15 @@ def read_state(session: Session, run: Run) -> loop.RunState:
         reward_labels=reward_labels,
         reward_episodes=reward_episodes,
         episodes=run.episodes,
-        open_training=comparisons.open_count(session, run.id, trainable=True),
+        open_training=0,
         supply_target=comparisons.supply_target(session, run.id),
         unscored=_unscored(session, run),
         candidate=_candidate(session, run),
         serving=watch.trial(session, run, run.serving_id),
         not_shown=_not_shown(session, run),
     )
+    open_ = comparisons.open_count(session, run.id, trainable=True, most=loop.open_wanted(state, hparams))
+    return replace(state, open_training=open_)
 
 
 def apply(session: Session, run: Run, action: loop.Action) -> None:

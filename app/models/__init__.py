@@ -6,7 +6,7 @@ from app.models.agreement import Agreement
 from app.models.andon import Andon
 from app.models.assignment import Assignment, AssignmentState
 from app.models.audit import Audit
-from app.models.base import Base
+from app.models.base import Base, id_by_time
 from app.models.checkpoint import Checkpoint, CheckpointKind, Standing
 from app.models.comparison import Comparison, ComparisonSample, ComparisonState, Purpose
 from app.models.contest import Contest, ContestItem
@@ -77,4 +77,5 @@ __all__ = [
     "Verdict",
     "WebSession",
     "Worker",
+    "id_by_time",
 ]

@@ -8,7 +8,7 @@ from sqlalchemy import ForeignKey, Index, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, Dated, Keyed, enum_column
+from app.models.base import Base, Dated, KeyedByTime, enum_column
 
 
 class AssignmentState(StrEnum):
@@ -19,7 +19,7 @@ class AssignmentState(StrEnum):
     EXPIRED = "expired"
 
 
-class Assignment(Keyed, Dated, Base):
+class Assignment(KeyedByTime, Dated, Base):
     """A comparison lent to one labeler. The partial index allows a labeler one lease of a comparison at a time."""
 
     __tablename__ = "assignment"

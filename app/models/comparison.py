@@ -48,6 +48,7 @@ class Comparison(Keyed, Dated, Base):
             "ix_comparison_queue", "run_id", text("promotion desc"), "created_at", postgresql_where="state = 'ready'"
         ),
         Index("ix_comparison_gold", "run_id", postgresql_where="purpose = 'gold' and state = 'ready'"),
+        Index("ix_comparison_repeat_of_id", "repeat_of_id", postgresql_where="repeat_of_id is not null"),
         Index("ix_comparison_trains", "run_id", postgresql_where="trains is true"),
         Index("ix_comparison_unsettled", "run_id", postgresql_where="trains is null"),
         CheckConstraint("answers <= wanted", name="answers_within_wanted"),
@@ -69,10 +70,10 @@ class Comparison(Keyed, Dated, Base):
     """Answers that count, of as many people."""
     leased: Mapped[int] = mapped_column(default=0)
     """Leases that run; who changes an assignment's state keeps this in step, with the comparison locked."""
-    repeat_of_id: Mapped[UUID | None] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"), index=True)
+    repeat_of_id: Mapped[UUID | None] = mapped_column(ForeignKey("comparison.id", ondelete="RESTRICT"))
     """The comparison that this one shows again: a repeat to the same labeler, gold to others."""
     trains: Mapped[bool | None]
-    """Whether one of its labels trains; None: not looked at since the last change (`app/settling.py`)."""
+    """Whether one of its labels trains, at first none; None: not looked at since a change (`app/settling.py`)."""
     origin: Mapped[dict[str, Any] | None]
     """File, its sha256 and the job that imported it with its labels; None: it was made here."""
 

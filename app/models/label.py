@@ -7,10 +7,10 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kinds import Question, Verdict
-from app.models.base import Base, Dated, Keyed, enum_column
+from app.models.base import Base, Dated, KeyedByTime, enum_column
 
 
-class Label(Keyed, Dated, Base):
+class Label(KeyedByTime, Dated, Base):
     """One labeler's answer to one comparison. A later revision supersedes; nothing is overwritten."""
 
     __tablename__ = "label"

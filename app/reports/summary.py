@@ -169,10 +169,16 @@ def labels_per_minute(session: Session, run_id: UUID) -> float:
 
 
 def oldest_minutes(session: Session, run_id: UUID) -> float:
-    """Age of the oldest comparison that waits for an answer; 0 where none does."""
+    """Age of the oldest comparison that waits for an answer, one of the oldest policy; 0 where none does.
+
+    Two looks into the index of the queue, however many wait.
+    """
     waiting = (Comparison.run_id == run_id, Comparison.state == ComparisonState.READY)
-    since = func.extract("epoch", func.clock_timestamp() - func.min(Comparison.created_at)) / 60
-    return float(session.scalar(select(since).where(*waiting)) or 0)
+    last = select(Comparison.promotion).where(*waiting).order_by(Comparison.promotion, Comparison.created_at.desc())
+    of_last = (*waiting, Comparison.promotion == last.limit(1).scalar_subquery())
+    oldest = select(Comparison.created_at).where(*of_last).order_by(Comparison.created_at).limit(1).scalar_subquery()
+    since = func.extract("epoch", func.clock_timestamp() - oldest) / 60
+    return float(session.scalar(select(since)) or 0)
 
 
 def _leased(session: Session, run_id: UUID) -> int:
@@ -182,7 +188,7 @@ def _leased(session: Session, run_id: UUID) -> int:
 
 def _activity(session: Session, run_id: UUID) -> tuple[int, int]:
     """Active labelers and the labels of the last minutes, by the index on labeler and time: no scan of all labels."""
-    since = func.clock_timestamp() - timedelta(minutes=ACTIVE_MINUTES)
+    since = func.now() - timedelta(minutes=ACTIVE_MINUTES)  # not `clock_timestamp`, by which no index is searched
     recent = (
         select(func.count().filter(Label.verdict != Verdict.UNDONE).label("labels"))
         .select_from(Label)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app import comparisons, labeling
+from app import comparisons, labeling, settling
 from app.errors import InvalidError
 from app.hparams import CollectionHParams
 from app.models import Comparison, ComparisonSample, ComparisonState, Purpose, Run, Split, Verdict
@@ -98,6 +98,23 @@ class TestReadyCount:
         answer(session, run, Verdict.SKIP)
         assert comparisons.ready_count(session, run.id) == 0
         assert comparisons.open_count(session, run.id, trainable=True) == 0
+
+    def test_what_the_loop_has_looked_at_counts_alike(self, session: Session, run: Run) -> None:
+        """Answered, skipped, answered once of two times, taken back, untouched: before a look and after looks."""
+        for wanted in (1, 1, 2, 1, 1):
+            make_comparison(session, run, wanted=wanted)
+        answer(session, run, Verdict.BEST)
+        eve = make_account(session, "Eve")
+        skipped, half, got = labeling.lease(session, eve.id, run.id, count=3, lease_seconds=60)
+        for one, verdict in ((skipped, Verdict.SKIP), (half, Verdict.TIE)):
+            labeling.record(session, eve.id, one.comparison_id, verdict=verdict, choice=None, key=verdict)
+        said = labeling.record(session, eve.id, got.comparison_id, verdict=Verdict.TIE, choice=None, key="Eve")
+        labeling.undo(session, eve.id, said.label_id, lease_seconds=60)
+        for _ in range(3):
+            assert comparisons.open_count(session, run.id, trainable=True) == 2
+            assert comparisons.ready_count(session, run.id) == 1
+            settling.settle(session, run.id, (Verdict.BEST,))
+        assert comparisons.open_count(session, run.id, trainable=True, most=1) == 1
 
     def test_stale_ones_are_no_supply_or_they_would_never_be_replaced(self, session: Session, run: Run) -> None:
         make_comparison(session, run, promotion=0)

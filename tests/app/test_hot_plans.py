@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from app import accounts, admission, hot, progress, selection
+from app import accounts, admission, hot, progress, reports, selection
 from app.hparams import CollectionHParams
 from app.models import Role, Run
 from tests.factories import make_comparison, make_run
@@ -39,12 +40,14 @@ FILL = (
     """,
     """
     insert into label (id, comparison_id, labeler_id, assignment_id, revision, verdict, chosen_sample_id,
-        idempotency_key, surplus)
-    select gen_random_uuid(), comparison_id, labeler_id, id, 1, 'best', shown[1], id::text, false from assignment
+        idempotency_key, surplus, created_at)
+    select gen_random_uuid(), comparison_id, labeler_id, id, 1, 'best', shown[1], id::text, false,
+        now() - interval '1 hour'
+    from assignment
     """,
 )
 BY_DISAGREEMENT = CollectionHParams(selection="disagreement")
-TYPES = {UUID: "uuid", list: "uuid[]", int: "integer", bool: "boolean"}
+TYPES = {UUID: "uuid", list: "uuid[]", int: "integer", bool: "boolean", timedelta: "interval"}
 TABLES = "comparison, comparison_sample, assignment, label"
 
 
@@ -62,6 +65,9 @@ def test_a_labeler_costs_a_few_pages_of_big_tables(session: Session, analyzed: s
         pages = {
             "is there work": _pages(session, *work) / progress.SEVERAL,
             "by disagreement": _pages(session, *spread) / selection.POOL,
+            # What the loop notes at its looks: old labels and a long queue cost it nothing.
+            "labels per minute": _pages(session, *_asked(session, partial(reports.labels_per_minute, session, run.id))),
+            "oldest": _pages(session, *_asked(session, partial(reports.oldest_minutes, session, run.id))),
         }
         for name, (statement, values, comparisons) in _hot(session, labeler, run.id).items():
             for generic in (False, True):
