@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import NullPool, create_engine, select
 from sqlalchemy.orm import Session
 
 from app.embedded import Postgres
@@ -78,7 +78,7 @@ def run(terminal: Terminal) -> str:
 
 
 def serves(terminal: Terminal, run: str) -> bool:
-    engine = create_engine(Postgres(data=terminal.prefloop.home / "postgres").url())
+    engine = create_engine(Postgres(data=terminal.prefloop.home / "postgres").url(), poolclass=NullPool)
     with Session(engine) as session:
         found = session.scalars(select(Run).where(Run.id == UUID(run))).one()
         return found.serving_id not in (None, found.reference_id)
