@@ -72,7 +72,8 @@ def measure(options: argparse.Namespace, lane: str, models: tuple[PreTrainedMode
     """Both in turn, after one call of each that is not counted."""
     bf16 = set_lane(lane)
     plain, policy = models
-    ids = torch.randint(0, 1000, (options.prompts, options.query), generator=torch.Generator().manual_seed(1))
+    words, shape = min(1000, plain.config.vocab_size), (options.prompts, options.query)
+    ids = torch.randint(0, words, shape, generator=torch.Generator().manual_seed(1))
     ids = ids.to(plain.device)
     asked = {"samples": options.samples, "tokens": options.response, "bf16": bf16}
     sides: dict[str, Callable[[], Tensor]] = {
