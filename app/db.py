@@ -10,10 +10,11 @@ import structlog
 from psycopg import OperationalError
 from sqlalchemy import ColumnElement, Engine, Uuid, any_, cast, create_engine, event
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.orm import InstrumentedAttribute, Session, sessionmaker
 
 from app import jobs, wire
+from app.brief import Brief, translated
 
 log = structlog.get_logger()
 
@@ -88,6 +89,37 @@ def session_scope(factory: SessionFactory) -> Iterator[Session]:
         with session.begin():
             yield session
         _send(session)
+
+
+@contextmanager
+def brief_scope(factory: SessionFactory) -> Iterator[Session]:
+    """The same for requests that somebody waits for, and which mostly ask `app.hot`: see `app.brief`."""
+    made = factory.kw
+    session = Brief(made["bind"], expire_on_commit=made["expire_on_commit"], info=made["info"])
+    try:
+        try:
+            yield session
+        except BaseException:
+            session.give_up()
+            raise
+        _commit(session)
+    finally:
+        session.give_back()
+    _send(session)
+
+
+def _commit(session: Brief) -> None:
+    """Whoever wrote. Raises: what SQLAlchemy raises."""
+    if session.in_transaction():
+        session.commit()
+        return
+    try:
+        with translated():
+            session.wire.commit()
+    except DBAPIError as error:
+        if session.wire.closed:
+            session.drop(error)
+        raise
 
 
 def among(column: InstrumentedAttribute[UUID], ids: Collection[UUID]) -> ColumnElement[bool]:

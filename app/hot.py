@@ -5,16 +5,17 @@ context and its row objects took several times as long as PostgreSQL took to ans
 runs a few, and they go straight to the driver's connection of the session's transaction (decision 21).
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.util import identity_key
 
+from app.brief import Brief
 from app.errors import NotFoundError
 from app.models import Assignment, Comparison, Verdict
 from app.usable import QUEUED
@@ -279,8 +280,9 @@ class _Line(NamedTuple):
     """The way of a transaction to the server."""
 
     transaction: SessionTransaction | None
-    connection: Connection
     wire: Wire
+    drop: Callable[[BaseException], None]
+    """What to do with a connection that broke."""
 
 
 def _ask(session: Session, statement: str, values: dict[str, Any]) -> list[Any]:
@@ -291,7 +293,7 @@ def _ask(session: Session, statement: str, values: dict[str, Any]) -> list[Any]:
         return line.wire.ask(statement, values)
     except psycopg.Error as error:
         if line.wire.closed:
-            line.connection.invalidate(error)
+            line.drop(error)
         # Without the values: they may hold what people typed.
         raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
 
@@ -300,7 +302,11 @@ def _line(session: Session) -> _Line:
     known: _Line | None = session.info.get("line")
     if known is not None and known.transaction is session.get_transaction():
         return known
-    connection = session.connection()
-    wire = cast(Wire, connection.connection.driver_connection)
-    session.info["line"] = found = _Line(session.get_transaction(), connection, wire)
+    if isinstance(session, Brief):
+        found = _Line(session.get_transaction(), session.wire, session.drop)
+    else:
+        connection = session.connection()
+        wire = cast(Wire, connection.connection.driver_connection)
+        found = _Line(session.get_transaction(), wire, connection.invalidate)
+    session.info["line"] = found
     return found

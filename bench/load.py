@@ -31,8 +31,9 @@ from bench._load_training import training
 PACES = ("saturation", "human", "training")
 LABELERS, HUMAN_SECONDS, SECONDS_PER_LABEL = 200, 180.0, 6.0
 CLIENTS, SATURATION_SECONDS = 32, 30.0
-MOST_PER_SECOND = 1000
-"""Labels per second that a supply is laid out for."""
+MOST_PER_SECOND = 450
+"""Labels per second that a supply is laid out for. A thousand comparisons then want fewer answers each than there are
+clients, so that they get all of them and leave the queue, as on any site."""
 WARM_UP_SECONDS = 5.0
 """Of the clients, before what is measured: connections and prepared statements are there then."""
 PROGRAMS = ("postgres", "valkey", "uvicorn", "control", "beat")

@@ -26,7 +26,7 @@ from starlette.datastructures import Headers
 
 from app import admission
 from app.admission import Visitor
-from app.db import session_scope
+from app.db import brief_scope
 from app.errors import UnauthorizedError
 from app.settings import Settings
 from app.web.deps import (
@@ -59,7 +59,7 @@ class Desk:
         Raises: UnauthorizedError, ForbiddenError, TooManyError.
         """
         state = self._request.app.state
-        with session_scope(state.session_factory) as session:
+        with brief_scope(state.session_factory) as session:
             visitor = self._visitor(session)
             if visitor is None:
                 raise UnauthorizedError(SIGN_IN)

@@ -36,6 +36,19 @@ def test_on_a_terminal_lines_are_for_people() -> None:
     assert "Started server process" in second
 
 
+def test_lines_without_colour_are_those_of_the_consoles_renderer() -> None:
+    console = structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)
+    values: tuple[object, ...] = ("plain", "two words", "it's", "a=b", "", 1.5, None, ["x"], "née\n")
+    with logging_to_memory("text") as out:
+        for value in values:
+            log.warning("some event", b=value, a=1, route="/runs/{run_id}")
+    lines = out.getvalue().splitlines()
+    assert len(lines) == len(values)
+    for line, value in zip(lines, values, strict=True):
+        told = {"timestamp": line.split(" ")[0], "level": "warning", "event": "some event", "a": 1, "b": value}
+        assert line == console(log, "warning", told | {"route": "/runs/{run_id}"})
+
+
 def test_less_than_the_level_is_not_written() -> None:
     with logging_to_memory(level="WARNING") as out:
         log.info("quiet")
