@@ -127,8 +127,14 @@ def next_actions(state: RunState, hparams: RunHParams) -> list[Action]:
 
 
 def open_wanted(state: RunState, hparams: RunHParams) -> int:
-    """How many unlabeled comparisons the schedule wants by now: if there are so many, no more are asked for."""
-    return max(0, schedule_of(hparams).asked(state, state.supply_target) - state.training_labels)
+    """How many unlabeled comparisons may be wanted by now: if there are so many, no more are asked for."""
+    return max(0, _wanted(state, schedule_of(hparams), promoted=True) - state.training_labels)
+
+
+def _wanted(state: RunState, schedule: Schedule, *, promoted: bool) -> int:
+    """Labels that should be in or asked for by now: a batch more than is due where a policy has just been promoted."""
+    asked = schedule.asked(state, state.supply_target)
+    return min(schedule.limit(state), asked + SAMPLE_CHUNK) if promoted else asked
 
 
 def required_now(state: RunState, hparams: RunHParams) -> int:
@@ -209,10 +215,8 @@ def _sample(state: RunState, hparams: RunHParams, schedule: Schedule, *, promote
     # A policy that waits to be judged writes the next batch, if all of it is one policy's; a stopped line keeps to the
     # approved one.
     waits = schedule.one_policy_per_batch and state.candidate is not None and not state.stopped_line
-    limit = schedule.limit(state)
-    wanted = limit if promoted else schedule.asked(state, state.supply_target)
-    if requested < wanted and not waits:
-        yield from _start(state, JobKind.SAMPLE, count=min(SAMPLE_CHUNK, limit - requested))
+    if requested < _wanted(state, schedule, promoted=promoted) and not waits:
+        yield from _start(state, JobKind.SAMPLE, count=min(SAMPLE_CHUNK, schedule.limit(state) - requested))
 
 
 def _trial_due(state: RunState, bounds: PromotionHParams) -> bool:

@@ -19,6 +19,7 @@ from workers.loop import (
     Start,
     Trial,
     next_actions,
+    open_wanted,
     waiting_for,
 )
 from workers.schedules import schedule_of
@@ -162,6 +163,11 @@ def test_a_promoted_policy_writes_no_more_than_the_labels_of_the_whole_run() -> 
     last = replace(TRAINED, episodes=3968, training_labels=590, reward_labels=590, candidate=candidate)
     assert sampled(next_actions(replace(last, open_training=7), SMALL)) == [3]
     assert sampled(next_actions(replace(last, open_training=10), SMALL)) == []
+    # Nor more than a batch beyond what is due: 64 labels and 32 outstanding.
+    early = replace(NEW, training_labels=60, candidate=candidate)
+    assert sampled(next_actions(replace(early, open_training=51), SMALL)) == [16]
+    assert sampled(next_actions(replace(early, open_training=52), SMALL)) == []
+    assert open_wanted(early, SMALL) == 52
 
 
 def test_a_run_finishes_when_all_is_done_and_shown() -> None:
