@@ -1,19 +1,22 @@
 """Become another program whose life ends with its parent's: the first breath of every supervised child.
 
-Run as a script: `python launch.py [--as-nobody FOLDER] SIGNAL PARENT PROGRAM ARGUMENTS...`. Linux sends SIGNAL to the
-process when the parent dies, even by `kill -9`; elsewhere the program merely starts. `--as-nobody` is for PostgreSQL,
-which refuses to run as root: FOLDER is the one it owns.
+Run as a script: `python launch.py [--as-nobody FOLDER] [--nice NUMBER] SIGNAL PARENT PROGRAM ARGUMENTS...`. Linux sends
+SIGNAL to the process when the parent dies, even by `kill -9`; elsewhere the program merely starts. `--as-nobody` is for
+PostgreSQL, which refuses to run as root: FOLDER is the one it owns. `--nice` lets others go first.
 """
 
 import ctypes
 import os
 import pwd
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
 CLONE_NEWUSER = 0x10000000
 NOBODY = "nobody"
+SESSION_NICENESS = Path("/proc/self/autogroup")
+"""Where Linux shares time among sessions first, that of a session as a whole."""
 
 
 def drop_root(owned: Path) -> None:
@@ -35,6 +38,13 @@ def drop_root(owned: Path) -> None:
     os.setuid(account.pw_uid)
 
 
+def let_others_go_first(niceness: int) -> None:
+    """Take the processors only as far as less nice programs leave them."""
+    os.nice(niceness)
+    with suppress(OSError):  # a system without such sessions
+        SESSION_NICENESS.write_text(str(niceness))
+
+
 def die_with_parent(signal: int, parent: int) -> None:
     """Ask Linux for `signal` when the parent dies; leave at once if it already has."""
     if sys.platform != "linux":
@@ -49,6 +59,9 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "--as-nobody":
         if os.geteuid() == 0:
             drop_root(Path(arguments[1]))
+        arguments = arguments[2:]
+    if arguments[0] == "--nice":
+        let_others_go_first(int(arguments[1]))
         arguments = arguments[2:]
     signal, parent, *program = arguments
     die_with_parent(int(signal), int(parent))  # after the change of identity, which would clear it

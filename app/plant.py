@@ -11,6 +11,8 @@ from app.supervisor import Child
 
 TRAINER_STOP_SECONDS = 180.0
 """Generous: the trainer ends its job and saves before it goes."""
+TRAINER_NICE = 10
+"""People who label must not wait for a trainer that takes all cores; where nobody wants them it has them still."""
 CONTROL_THREADS = 4
 MOST_WEB_PROCESSES = 4
 """Each may use up to 45 connections to PostgreSQL."""
@@ -20,7 +22,14 @@ def children(settings: Settings) -> list[Child]:
     """Web server, workers and tick. `settings` must name the database and the broker."""
     trainer_queues = (Queue.SAMPLING, Queue.REWARD, Queue.POLICY)
     return [
-        _child(settings, "trainer", *_worker("tasks", trainer_queues), "--pool=solo", stop=TRAINER_STOP_SECONDS),
+        _child(
+            settings,
+            "trainer",
+            *_worker("tasks", trainer_queues),
+            "--pool=solo",
+            stop=TRAINER_STOP_SECONDS,
+            nice=TRAINER_NICE,
+        ),
         _child(settings, "web", *_web(settings), stop=15.0, env=_adding_up(settings)),
         _child(
             settings,
@@ -66,13 +75,16 @@ def _figures(settings: Settings) -> Path:
     return settings.home / "metrics"
 
 
-def _child(settings: Settings, name: str, *argv: str, stop: float, env: dict[str, str] | None = None) -> Child:
+def _child(
+    settings: Settings, name: str, *argv: str, stop: float, nice: int = 0, env: dict[str, str] | None = None
+) -> Child:
     return Child(
         name=name,
         argv=(sys.executable, "-P", "-m", *argv),
         env=environment(settings) | (env or {}),
         cwd=settings.home,  # uvicorn and Celery import from the current folder first, which may hold another `app`
         stop_seconds=stop,
+        nice=nice,
     )
 
 

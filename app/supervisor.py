@@ -52,6 +52,8 @@ class Child:
     """How long it may take to stop before it is killed."""
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it gets when the supervisor itself is killed."""
+    nice: int = 0
+    """How far it lets others go first, 0 to 19."""
     not_root: Path | None = None
     """Set for a program that refuses to run as root: the folder it owns."""
 
@@ -59,8 +61,9 @@ class Child:
 def launched(child: Child) -> list[str]:
     """The command line that runs `child` so that it does not outlive this process."""
     identity = ["--as-nobody", str(child.not_root)] if child.not_root else []
+    manners = ["--nice", str(child.nice)] if child.nice else []
     fate = [str(int(child.orphan_signal)), str(os.getpid())]
-    return [sys.executable, "-I", "-S", str(LAUNCHER), *identity, *fate, *child.argv]
+    return [sys.executable, "-I", "-S", str(LAUNCHER), *identity, *manners, *fate, *child.argv]
 
 
 class _Running:

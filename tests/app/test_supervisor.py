@@ -196,3 +196,9 @@ class TestLogs:
         show = "import os; print(os.environ['PREFLOOP_TRY'], os.getcwd(), bool(os.environ['PATH']))"
         child = program(show, env={"PREFLOOP_TRY": "yes"}, cwd=tmp_path)
         assert supervisor.run(child) == (0, f"yes {tmp_path} True\n")
+
+    def test_a_nice_child_lets_others_go_first_and_so_do_its_own(self, supervisor: Supervisor) -> None:
+        show = "import os, subprocess; print(os.nice(0), subprocess.check_output(['nice'], text=True), end='')"
+        mine = os.nice(0)
+        assert supervisor.run(program(show, nice=3)) == (0, f"{mine + 3} {mine + 3}\n")
+        assert supervisor.run(program(show)) == (0, f"{mine} {mine}\n")
