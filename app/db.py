@@ -28,6 +28,9 @@ POOL_SIZE = 40
 KEEPALIVE = {"keepalives_idle": 15, "keepalives_interval": 5, "keepalives_count": 3}
 """In seconds. Half a minute after a host was cut off, both ends know: else the server would keep its locks for hours,
 and the host would wait for an answer as long."""
+UNHEARD = {"tcp_user_timeout": 30_000}
+"""In milliseconds: the same where something was on its way to the host that was cut off, for then nobody probes; the
+kernel would send it again and again for a quarter of an hour."""
 
 
 def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float = 0.0) -> Engine:
@@ -37,7 +40,8 @@ def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float 
         trusted_seconds: a connection that was used so recently is not tried before its next use, which saves every
             request a round trip; after a restart of the server such a request fails, and the next one does not.
     """
-    server = " ".join(f"-c tcp_{name}={value}" for name, value in KEEPALIVE.items())
+    watched = {f"tcp_{name}": value for name, value in KEEPALIVE.items()} | UNHEARD
+    server = " ".join(f"-c {name}={value}" for name, value in watched.items())
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -49,6 +53,7 @@ def make_engine(url: str, *, pool_size: int = POOL_SIZE, trusted_seconds: float 
             "options": f"-c timezone=UTC {server}",  # times come back in UTC, whatever the server's own zone is
             "connect_timeout": 10,
             **KEEPALIVE,
+            **UNHEARD,
             "prepare_threshold": 1,  # the second time already
         },
     )
