@@ -29,7 +29,6 @@ from workers import plan
 
 TABLES = ("comparison", "comparison_sample", "assignment", "label")
 READY = 20_000
-LONG_AGO = "clock_timestamp() - random() * interval '30 days' - interval '1 hour'"
 IN_ORDER = "uuidv7()"
 """Ids in order fill an index from its end, many times faster; a plan does not depend on it."""
 
@@ -80,15 +79,11 @@ def fill(factory: SessionFactory, *, comparisons: int, labels: int) -> UUID:
         counts = {"labeled": labels, "retired": comparisons - labels - READY, "ready": READY}
         for made, count in counts.items():
             answers = int(made == "labeled")
-            values = common | {"state": made, "wanted": 1, "answers": answers, "count": count}
+            values = common | {"state": made, "wanted": 1, "answers": answers, "count": count, "days": 2}
             step(session, _load_site.FILL, values)
-        for table in ("assignment", "label"):  # given over the last month, not in the last minutes
-            session.execute(text(f"alter table {table} alter column created_at set default {LONG_AGO}"))
         step(session, _load_site.MEMBERS, {})
         step(session, _load_site.ASSIGNED, {"labeler": accounts.create_account(session, "earlier", Role.LABELER).id})
         step(session, _load_site.LABELED, {})
-        for table in ("assignment", "label"):
-            session.execute(text(f"alter table {table} alter column created_at set default clock_timestamp()"))
         accounts.create_account(session, "labeler 0", Role.LABELER)
         while settling.settle(session, run.id, (Verdict.BEST,)):  # as the looks of the loop would have by then
             pass
