@@ -103,8 +103,8 @@ def test_a_network_cut_of_thirty_seconds_and_a_closed_tab(site: Site, page: Page
 
     page.context.set_offline(True)
     cut = time.monotonic()
-    during = [pick(page, key) for key in "1234"]
-    assert None not in during
+    during = [text for key in "12341234" if (text := pick(page, key)) is not None]  # until none is left here
+    assert 4 <= len(during) < 8
     expect(page.locator("#save")).to_have_attribute("data-state", "retrying")
     expect(page.locator("#empty-reason")).to_contain_text("Your answers are safe in this browser")
     while time.monotonic() - cut < CUT_SECONDS:
@@ -113,7 +113,7 @@ def test_a_network_cut_of_thirty_seconds_and_a_closed_tab(site: Site, page: Page
     page.context.set_offline(False)
     back = time.monotonic()
     expect(page.locator("#save")).to_have_attribute("data-state", "saved")
-    print(f"cut for {CUT_SECONDS} s: 4 answers waited, all saved {time.monotonic() - back:.1f} s after it")
+    print(f"cut for {CUT_SECONDS} s: {len(during)} answers waited, all saved {time.monotonic() - back:.1f} s after it")
     assert chosen(database, ada) == [*picked, *during]
 
     expect(page.locator(".sample").first).to_be_visible()
@@ -122,12 +122,12 @@ def test_a_network_cut_of_thirty_seconds_and_a_closed_tab(site: Site, page: Page
     last = [pick(page, key) for key in "21"]
     context = page.context
     page.close()
-    assert len(chosen(database, ada)) == 8
+    assert chosen(database, ada) == [*picked, *during]
     context.set_offline(False)
     again = context.new_page()
     again.goto(url)
     expect(again.locator("#save")).to_have_attribute("data-state", "saved")
-    wait_until("the answers of the closed tab", lambda: len(chosen(database, ada)) == 10)
+    wait_until("the answers of the closed tab", lambda: len(chosen(database, ada)) == 6 + len(during))
     assert chosen(database, ada) == [*picked, *during, *last]
     print("closed tab: 2 answers waited, both saved by the next one")
 
