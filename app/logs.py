@@ -90,7 +90,7 @@ def _renderer(style: Style, stream: TextIO) -> Processor:
 
 
 def _quickly(console: structlog.dev.ConsoleRenderer) -> Processor:
-    """The same lines where there is no colour: with every request comes one, and this takes a fifth of the time."""
+    """The same lines where there is no colour: with every request comes one, which then costs half."""
 
     def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
         if not _PLAIN.isdisjoint(event) or "timestamp" not in event:
