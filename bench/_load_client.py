@@ -19,8 +19,8 @@ SPREAD = 0.5
 """Standard deviation of the logarithm of a person's time for one label."""
 AHEAD = 4
 """Comparisons a browser holds: one on the screen, three behind it."""
-PATIENCE_SECONDS = 0.2
-"""Until somebody who got nothing asks again."""
+PATIENCE_SECONDS = 2.0
+"""Until the page of somebody who got nothing asks again (`static/label/queue.js`)."""
 
 
 @dataclass(slots=True)

@@ -53,23 +53,29 @@ async def _labeled(ready: dict[str, str], options: argparse.Namespace, seconds_p
         crowd.measured, before = Measured(), await _episodes(api, crowd.run)
         await crowd.label(options.human_seconds, seconds_per_label=seconds_per_label, seed=options.seed)
         trained = await _episodes(api, crowd.run) - before
-    assert trained > 0, "PPO did not train meanwhile"
     seconds = options.human_seconds
     rows = {"pace": "training", "people": PEOPLE, "seconds": seconds, "episodes": trained, **crowd.measured.rows()}
     return rows | {"load_average": os.getloadavg()[0]}
 
 
 async def _until_ppo_trains(api: httpx.AsyncClient, crowd: Crowd) -> None:
-    """Label as fast as samples come until a reward model is there and PPO has begun."""
+    """Give the labels that PPO waits for as fast as samples come, until it has begun; what is written beyond them
+    waits for the people who are measured."""
     until = time.monotonic() + PATIENCE_SECONDS
-    while await _episodes(api, crowd.run) == 0:
+    while (run := await _run(api, crowd.run))["episodes"] == 0:
         assert time.monotonic() < until, "PPO does not begin"
-        await crowd.saturate(1.0)
+        if run["labels_usable"] < run["labels_required"]:
+            await crowd.saturate(1.0)
         await asyncio.sleep(1.0)
 
 
 async def _episodes(api: httpx.AsyncClient, run: str) -> int:
-    return int((await api.get(f"/api/v1/runs/{run}")).raise_for_status().json()["episodes"])
+    return int((await _run(api, run))["episodes"])
+
+
+async def _run(api: httpx.AsyncClient, run: str) -> dict[str, Any]:
+    found: dict[str, Any] = (await api.get(f"/api/v1/runs/{run}")).raise_for_status().json()
+    return found
 
 
 @contextmanager

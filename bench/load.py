@@ -142,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         found = [row for total in options.comparisons for row in measure(options, total)]
         _apart(found)
-    sys.exit(1 if any(row["errors"] for row in found) else 0)
+    if any(row.get("episodes") == 0 for row in found):
+        print("PPO did no update meanwhile: give more --human-seconds", file=sys.stderr)
+    sys.exit(1 if any(row["errors"] or row.get("episodes") == 0 for row in found) else 0)
 
 
 if __name__ == "__main__":
