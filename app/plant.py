@@ -11,8 +11,10 @@ from app.supervisor import Child
 
 TRAINER_STOP_SECONDS = 180.0
 """Generous: the trainer ends its job and saves before it goes."""
-TRAINER_NICE = 10
-"""People who label must not wait for a trainer that takes all cores; where nobody wants them it has them still."""
+TRAINER_NICE = 5
+"""People who label must not wait for a trainer that takes all cores; where nobody wants them it has them still. Of a
+core that another program wants all the time it gets a quarter; at 10 it would be a tenth, and its threads wait for the
+slowest of them."""
 CONTROL_THREADS = 4
 MOST_WEB_PROCESSES = 4
 """Each may use up to 45 connections to PostgreSQL."""
