@@ -11,11 +11,12 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app import prompts, runs, usable
+from app.db import among
 from app.errors import InvalidError
 from app.jobs import wake_run
 from app.kinds import Verdict
@@ -181,7 +182,14 @@ def _write(session: Session, run: Run, file: _File, chunk: Sequence[ReadLabel]) 
     for table, key in KEYS.items():
         values = [row for one in rows for row in one[table]]
         added = len(session.scalars(insert(table).on_conflict_do_nothing().returning(key), values).all())
+    _unsettle(session, [row["id"] for one in rows for row in one[Comparison]])
     return added  # of labels, which come last
+
+
+def _unsettle(session: Session, ids: Sequence[UUID]) -> None:
+    """Several labels of one comparison may come in different chunks, and the loop looks in between."""
+    settled = (among(Comparison.id, ids), Comparison.trains.is_not(None))
+    session.execute(update(Comparison).where(*settled).values(trains=None))
 
 
 def _rows(

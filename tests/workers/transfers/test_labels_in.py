@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from app import comparisons, transfers, usable
+from app import comparisons, settling, transfers, usable
 from app.db import SessionFactory, session_scope
 from app.errors import InvalidError
 from app.hparams import PRESETS
@@ -220,3 +220,34 @@ def test_imported_work_is_nobodys_presence(
     with session_scope(session_factory) as session:
         assert session.scalar(select(func.count()).where(Account.name.like("%(imported)"))) == 40
         assert comparisons.supply_target(session, run_id) == comparisons.LEAST_SUPPLY
+
+
+def test_a_label_that_comes_after_its_comparison_was_settled_counts(
+    session_factory: SessionFactory, model: Path, own: Remapper, tmp_path: Path
+) -> None:
+    """Of labels of one comparison in two chunks the loop may have seen the first, which teaches nothing."""
+    run_id, samples = (
+        run_of(session_factory, model, samples=2),
+        [{"id": "a", "text": " sun."}, {"id": "b", "text": " rain."}],
+    )
+    said = [{"verdict": "none", "labeler": "Ada"}, {"verdict": "best", "choice": "a", "labeler": "Grace"}]
+    rows = [
+        {"label": f"{number} {place}", "prompt": TRAIN, "samples": samples, "comparison": f"c{number}"} | one
+        for place, one in enumerate(said)
+        for number in range(labels_in.CHUNK)
+    ]
+    with session_scope(session_factory) as session:
+        order = LabelOrder(source=str(lines(tmp_path / "a.jsonl", rows)))
+        job_id = transfers.import_labels(session, run_id, order, account_id=None).id
+
+    def look() -> bool:
+        with session_scope(session_factory) as session:
+            settling.settle(session, run_id, (Verdict.BEST,))
+        return False
+
+    labels_in.import_labels(errand_on(session_factory, job_id, tmp_path, should_stop=look), own)
+    with session_scope(session_factory) as session:
+        assert session.scalar(select(func.count(Label.id))) == 2 * labels_in.CHUNK
+        counted = usable.count_training(session, run_id)
+        assert counted == labels_in.CHUNK
+        assert counted == len(session.scalars(usable.training_labels(run_id, (Verdict.BEST,))).all())
