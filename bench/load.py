@@ -130,6 +130,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.paces = options.paces or list(PACES[:2])
     if unknown := set(options.paces) - set(PACES):  # `choices` would refuse that none is given
         parser.error(f"{', '.join(sorted(unknown))} is no pace: give any of {', '.join(PACES)}")
+    if options.folder is not None and not options.folder.is_dir():
+        parser.error(f"{options.folder} is no folder: make it first")
     return options
 
 
