@@ -77,7 +77,7 @@ def ahead_plan(session: Session, claim: Claim) -> AheadPlan | None:
         .join(Comparison, Comparison.id == ComparisonSample.comparison_id)
         .join(Prompt, Prompt.id == Sample.prompt_id)
         .where(*queued, Comparison.state != ComparisonState.RETIRED)
-        .order_by(Sample.id.desc())
+        .order_by(Sample.created_at.desc(), Sample.id)
         .limit(AHEAD_SAMPLES)
     )
     return AheadPlan(

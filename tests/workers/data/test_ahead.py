@@ -109,12 +109,19 @@ def claimed(session: Session, run_id: UUID) -> Claim:
     return claim
 
 
-def test_what_was_retired_is_not_read(session_factory: SessionFactory, run_id: UUID, tmp_path: Path) -> None:
-    do(session_factory, run_id, Workshop(tmp_path / "home"), JobKind.SAMPLE, count=7)
+def test_the_newest_come_first_and_what_was_retired_is_not_read(
+    session_factory: SessionFactory, run_id: UUID, tmp_path: Path
+) -> None:
+    workshop = Workshop(tmp_path / "home")
+    do(session_factory, run_id, workshop, JobKind.SAMPLE, count=3)
+    with session_scope(session_factory) as session:
+        older = set(session.scalars(select(Sample.id)))
+    do(session_factory, run_id, workshop, JobKind.SAMPLE, count=4)
     with session_scope(session_factory) as session:
         claim = claimed(session, run_id)
         asked = ahead_plan(session, claim)
         assert asked is not None
+        assert {one.id for one in asked.samples[16:]} == older, "the newest first, for there may be too many"
         texts = {one.id: tuple(one.token_ids[: one.kept_tokens]) for one in session.scalars(select(Sample))}
         assert {one.id: one.token_ids for one in asked.samples} == texts
         session.scalars(select(Comparison)).first().state = ComparisonState.RETIRED  # type: ignore[union-attr]
