@@ -15,6 +15,7 @@ import httpx
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from kombu import Connection
+from sqlalchemy import Connection as DatabaseConnection
 from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -22,6 +23,7 @@ from sqlalchemy.orm import Session
 from app import migrating, preflight, reports, retention
 from app.broker import TRANSPORT_OPTIONS
 from app.db import make_engine
+from app.errors import ConflictError
 from app.models import Audit, Job, JobState
 from app.settings import Settings
 
@@ -84,8 +86,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     engine = make_engine(settings.database_url, pool_size=1)
     try:
         with engine.connect() as connection:
-            version = connection.scalar(text("show server_version"))
-            yield _ok("database", f"PostgreSQL {version} answers")
+            yield _server(connection)
         newest = _migrations(engine)
         yield from (newest, _clock(engine), _audit(engine))
         if newest.health == Health.OK:  # an older one has not all that these read
@@ -95,6 +96,15 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield _bad("database", why, "Is it running, and is PREFLOOP_DATABASE_URL its address?")
     finally:
         engine.dispose()
+
+
+def _server(connection: DatabaseConnection) -> Finding:
+    said = f"PostgreSQL {connection.scalar(text('show server_version'))} answers"
+    try:
+        migrating.require_server(connection.dialect.server_version_info)
+    except ConflictError as error:
+        return _bad("database", said, error.detail)
+    return _ok("database", said)
 
 
 def _migrations(engine: Engine) -> Finding:

@@ -9,12 +9,31 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy import URL, Connection, Engine, make_url, text
 
+from app.errors import ConflictError
+
 Action = Callable[[Config, str], None]
 UP: Action = command.upgrade
 DOWN: Action = command.downgrade
 
 LOCK = 5_719_040_118
 """Advisory lock: of several processes that start together one migrates, the others wait."""
+OLDEST_SERVER = 18
+"""PostgreSQL's version that brought `uuidv7()`, from which leases get their ids."""
+
+
+def require_server(version: tuple[int | str, ...] | None) -> None:
+    """Refuse a server that Prefloop cannot work with.
+
+    Args:
+        version: as SQLAlchemy's dialect found it, such as (18, 1).
+    Raises: ConflictError.
+    """
+    if version and int(version[0]) < OLDEST_SERVER:
+        found = ".".join(map(str, version))
+        raise ConflictError(
+            f"The database is PostgreSQL {found}, but Prefloop needs {OLDEST_SERVER} or later: upgrade it, or set "
+            "PREFLOOP_DATABASE_URL to one that is. Nothing was changed."
+        )
 
 
 def upgrade(engine: Engine, revision: str = "head") -> None:
@@ -28,7 +47,11 @@ def downgrade(engine: Engine, revision: str) -> None:
 
 
 def within(connection: Connection, action: Action, revision: str) -> None:
-    """Go `UP` or `DOWN` to `revision` as a part of the transaction of `connection`."""
+    """Go `UP` or `DOWN` to `revision` as a part of the transaction of `connection`.
+
+    Raises: ConflictError if the server is too old.
+    """
+    require_server(connection.dialect.server_version_info)
     connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
     made = config()
     made.attributes["connection"] = connection

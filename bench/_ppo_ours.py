@@ -8,6 +8,7 @@ import json
 import resource
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -119,6 +120,16 @@ def one_step(trainer: PPOTrainer, queries: QueryBatch, reward: RewardModel, watc
     }
 
 
+def profile(step: Callable[[], object], most: int) -> list[tuple[str, float]]:
+    """The operations of one step that take longest by themselves, with their shares of its time."""
+    kinds = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=kinds, acc_events=True) as seen:
+        step()
+    events = sorted(seen.key_averages(), key=lambda event: -event.self_cpu_time_total)
+    total = sum(event.self_cpu_time_total for event in events)
+    return [(event.key, event.self_cpu_time_total / total) for event in events[:most]]
+
+
 def batches(options: argparse.Namespace) -> list[Tensor]:
     """The queries of each step: those that the peer gets."""
     total = options.batch * (options.steps + options.warmup)
@@ -136,6 +147,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plain-trunk", action="store_true", help="compute frozen layers anew in every pass")
     parser.add_argument("--micro", type=int, default=0, help="rows per pass; 0: the whole batch")
     parser.add_argument("--compiled", action="store_true", help="blocks compiled for the passes of training")
+    parser.add_argument("--profile", type=int, default=0, help="name so many operations of one more step")
     return parser.parse_args()
 
 
@@ -147,7 +159,8 @@ def main() -> None:
     bf16 = set_lane(options.lane)
     trainer, reward = make_trainer(options, bf16=bf16), make_reward(options)
     watch = Stopwatch(trainer.reference)
-    steps = [one_step(trainer, QueryBatch.same(ids, ids >= 0), reward, watch) for ids in batches(options)]
+    queries = [QueryBatch.same(ids, ids >= 0) for ids in batches(options)]
+    steps = [one_step(trainer, batch, reward, watch) for batch in queries]
     kept = steps[options.warmup :]
     seconds = {name: statistics.median(step[name] for step in kept) for name in kept[0]}
     shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
@@ -164,6 +177,8 @@ def main() -> None:
         "of_ceiling": needed * rate / ceiling,
         "machine": machine(),
     }
+    if options.profile:
+        facts["profile"] = profile(lambda: one_step(trainer, queries[-1], reward, watch), options.profile)
     print(json.dumps(facts))
 
 

@@ -35,7 +35,7 @@ def ours(options: argparse.Namespace, lane: str, variant: str) -> dict[str, Any]
     top = ["--frozen", str(frozen_layers(options))]
     extra = {"shared": [], "separate": ["--separate"], "top": top, "compiled": ["--compiled"]}[variant]
     command: list[str | Path] = [sys.executable, "-m", "bench._ppo_ours", *words(options), "--lane", lane, *extra]
-    command += ["--micro", str(options.micro)]
+    command += ["--micro", str(options.micro), "--profile", str(options.profile)]
     return run_json(command)
 
 
@@ -77,6 +77,7 @@ def summary(
     if name != "trl":
         row["of_ceiling"] = statistics.median(run["of_ceiling"] for run in runs)
         row["ceiling_gflops"] = statistics.median(run["ceiling_gflops"] for run in runs)
+        row["profile"] = runs[-1].get("profile", [])
         if peers:
             pairs = zip(rates, peers, strict=True)
             row["times_trl_cpu"] = statistics.median(
@@ -104,6 +105,15 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def profiles(rows: Sequence[dict[str, Any]]) -> str:
+    """Which operations take how much of a step of ours; a line for each side."""
+    return "\n".join(
+        f"{row['lane']} {row['side']}: " + ", ".join(f"{name} {share:.1%}" for name, share in row["profile"])
+        for row in rows
+        if row.get("profile")
+    )
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench ppo", description=__doc__)
     parser.add_argument("--model", choices=SHAPES, default="124m")
@@ -120,6 +130,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--variants", default="shared,separate,top", help="top: only the highest third is trained")
     parser.add_argument("--agree", action="store_true", help="compare the numbers of both sides first")
     parser.add_argument("--alone", action="store_true", help="without the peer")
+    parser.add_argument("--profile", type=int, default=0, help="name so many of the longest operations of ours")
     return parser.parse_args(arguments)
 
 
@@ -129,6 +140,8 @@ def main(arguments: Sequence[str]) -> None:
     agreed = agreement() if options.agree else None
     rows = list(measure(options))
     print(table(rows))
+    if options.profile:
+        print(profiles(rows))
     facts = {name: getattr(options, name) for name in ("model", "query", "response", "batch", "epochs", "pairs")}
     print(json.dumps({"bench": "ppo", **facts, "machine": machine(), "agreement": agreed, "rows": rows}))
 

@@ -13,7 +13,7 @@ from typing import Self
 import httpx
 import psutil
 
-from tests.processes import wait_for_end
+from tests.processes import wait_for_end, wait_until
 from tests.tiny import save_tiny_model
 
 COMMAND = (sys.executable, "-P", "-c", "from app.cli import main; main()")
@@ -88,6 +88,11 @@ class RunningPrefloop:
         parts = psutil.Process(self.process.pid).children()
         lines = {part: command_line(part) for part in parts}
         return {name: part for part, line in lines.items() for mark, name in MARKS.items() if mark in line}
+
+    def part(self, name: str) -> psutil.Process:
+        """One of them, once it runs: one that ended is started again after a pause."""
+        wait_until(f"{name} to run", lambda: name in self.children(), seconds=120)
+        return self.children()[name]
 
     def stop(self, seconds: float = 200.0) -> int:
         """Ctrl-C; the exit code."""

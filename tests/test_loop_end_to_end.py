@@ -91,7 +91,7 @@ def summary(prefloop: RunningPrefloop, run_id: str) -> Iterator[Summary]:
         try:
             for part, labels in (("web", 6), ("trainer", 14), ("valkey", 22), ("control", 28)):
                 _wait_for_labels(prefloop, run_id, labels, labeling)
-                prefloop.children()[part].kill()
+                prefloop.part(part).kill()
             wait_until("the end of the run", lambda: _phase(prefloop, run_id) == Phase.FINISHED, seconds=150)
         finally:
             stop.set()

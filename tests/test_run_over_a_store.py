@@ -68,7 +68,7 @@ def test_a_run_outlives_the_disk_of_its_trainer(prefloop: RunningPrefloop, tmp_p
         pool.submit(simulate, options, stop)
         try:
             wait_until("the first promotion", lambda: run().promotions >= 1, 400)
-            prefloop.children()["trainer"].kill()
+            prefloop.part("trainer").kill()
             shutil.rmtree(prefloop.home / "checkpoints")
             wait_until("the end of the run", lambda: run().phase == Phase.FINISHED, 600)
         finally:

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ProgrammingError
 from app import accounts, labeling, migrating, people
 from app.db import make_engine, make_session_factory
 from app.embedded import SUPERUSER
+from app.errors import ConflictError
 from app.limiting import Limiter
 from app.models import Base, Role, Verdict
 from tests.factories import make_account, make_comparison, make_run
@@ -44,6 +45,16 @@ def test_each_step_goes_down_and_up_again(engine: Engine) -> None:
         migrating.upgrade(engine)
     with engine.connect() as connection:
         assert MigrationContext.configure(connection).get_current_revision() == steps[0]
+
+
+def test_a_server_without_what_leases_need_is_refused_and_left_alone(engine: Engine) -> None:
+    before = tables(engine)
+    with engine.begin() as connection:
+        assert connection.scalar(text("select uuidv7()")) is not None
+        connection.dialect.server_version_info = (17, 6)
+        with pytest.raises(ConflictError, match=r"PostgreSQL 17\.6, but Prefloop needs 18 or later"):
+            migrating.within(connection, migrating.DOWN, "base")
+    assert tables(engine) == before
 
 
 def test_processes_that_start_together_migrate_once(database_url: str, engine: Engine) -> None:

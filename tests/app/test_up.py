@@ -81,7 +81,7 @@ class TestRunning:
 
     @pytest.mark.parametrize("part", ["web", "valkey", "postgres", "control", "trainer", "tick"])
     def test_a_killed_part_comes_back(self, running: RunningPrefloop, part: str) -> None:
-        killed = running.children()[part]
+        killed = running.part(part)
         killed.kill()
         wait_until(f"{part} again", lambda: running.children().get(part, killed).pid != killed.pid)
 

@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench._shapes import SHAPES, VOCABULARY, Shape, episode_operations
-from bench.ppo import summary, table
+from bench.ppo import profiles, summary, table
 
 ROOT = Path(__file__).parents[2]
 UNIT = Shape(layers=3, width=10, heads=1)
@@ -55,7 +56,7 @@ def test_our_side_runs_and_counts() -> None:
     numbers = {"query": 6, "response": 4, "batch": 8, "epochs": 1, "steps": 1, "warmup": 0, "threads": 1}
     shape = {"layers": 2, "width": 16, "heads": 2}
     words = [word for name, number in (shape | numbers).items() for word in (f"--{name}", str(number))]
-    command = [sys.executable, "-m", "bench._ppo_ours", *words, "--lane", "fp32", "--frozen", "1"]
+    command = [sys.executable, "-m", "bench._ppo_ours", *words, "--lane", "fp32", "--frozen", "1", "--profile", "3"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["episodes_per_second"] == pytest.approx(8 / found["seconds"]["step"])
@@ -63,3 +64,12 @@ def test_our_side_runs_and_counts() -> None:
         found["seconds"]["step"], rel=1e-3
     )
     assert 0 < found["of_ceiling"] < 1
+    shares = [share for _, share in found["profile"]]
+    assert len(shares) == 3
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 1
+    rows: list[dict[str, Any]] = [
+        {"lane": "fp32", "side": "trl"},
+        {"lane": "fp32", "side": "top", "profile": [("aten::mm", 0.5)]},
+    ]
+    assert profiles(rows) == "fp32 top: aten::mm 50.0%"

@@ -51,13 +51,13 @@ def empty_broker(world: World, _: Random) -> str:
 def restart_postgres(world: World, rng: Random) -> str:
     """At once, or as an operator does."""
     which = rng.choice([signal.SIGKILL, signal.SIGINT])
-    world.part("postgres").send_signal(which)
+    world.prefloop.part("postgres").send_signal(which)
     return f"PostgreSQL got {which.name}"
 
 
 def fill_disk(world: World, rng: Random) -> str:
     """The trainer can write nothing longer than a page for some seconds."""
-    trainer, seconds = world.part("trainer"), rng.uniform(3, 8)
+    trainer, seconds = world.prefloop.part("trainer"), rng.uniform(3, 8)
     try:
         trainer.rlimit(RLIMIT_FSIZE, (4096, RLIM_INFINITY))
         time.sleep(seconds)
@@ -138,6 +138,6 @@ def planned(count: int, rng: Random) -> list[Happen]:
 
 
 def _kill(world: World, part: str) -> str:
-    process = world.part(part)
+    process = world.prefloop.part(part)
     process.kill()
     return f"{part} killed"

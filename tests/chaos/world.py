@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import libfaketime
-import psutil
 from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.orm import Session
 
@@ -51,11 +50,6 @@ class World:
     def valkey(self) -> Valkey:
         """The broker."""
         return Valkey(data=self.prefloop.home / "valkey")
-
-    def part(self, name: str) -> psutil.Process:
-        """A program of the plant, once it runs."""
-        wait_until(f"{name} to run", lambda: name in self.prefloop.children(), seconds=120)
-        return self.prefloop.children()[name]
 
     def run(self, session: Session) -> Run:
         """The run's row."""
