@@ -59,9 +59,14 @@ class Brief(Session):
 
 
 @contextmanager
-def translated(statement: str | None = None) -> Iterator[None]:
-    """Errors of the driver as SQLAlchemy has them, without the values: they may hold what people typed."""
+def translated() -> Iterator[None]:
+    """Errors of the driver as SQLAlchemy has them."""
     try:
         yield
     except psycopg.Error as error:
-        raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
+        raise translation(error) from error
+
+
+def translation(error: psycopg.Error, statement: str | None = None) -> BaseException:
+    """An error of the driver as SQLAlchemy has it, without the values: they may hold what people typed."""
+    return DBAPIError.instance(statement, None, error, psycopg.Error)

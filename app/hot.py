@@ -11,11 +11,10 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.util import identity_key
 
-from app.brief import Brief
+from app.brief import Brief, translation
 from app.errors import NotFoundError
 from app.models import Assignment, Comparison, Verdict
 from app.usable import QUEUED
@@ -294,8 +293,7 @@ def _ask(session: Session, statement: str, values: dict[str, Any]) -> list[Any]:
     except psycopg.Error as error:
         if line.wire.closed:
             line.drop(error)
-        # Without the values: they may hold what people typed.
-        raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
+        raise translation(error, statement) from error
 
 
 def _line(session: Session) -> _Line:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.orm import Session
 
 from app import doctor
@@ -71,6 +71,19 @@ def test_checkpoints_that_a_run_needs_and_nobody_has_are_counted(
     (place / "reward").mkdir()
     (place / "reward" / "manifest.json").touch()
     assert found(there)["checkpoints"].health == Health.OK
+
+
+def test_a_server_too_old_is_named(settings: Settings) -> None:
+    def older(connection: Connection) -> None:
+        connection.dialect.server_version_info = (17, 6)
+
+    event.listen(Engine, "engine_connect", older)
+    try:
+        seen = found(settings)["database"]
+    finally:
+        event.remove(Engine, "engine_connect", older)
+    assert (seen.health, "needs 18 or later" in seen.mend) == (Health.BAD, True)
+    assert found(settings)["database"].health == Health.OK
 
 
 def test_an_old_schema_and_missing_parts_are_named_with_their_remedy(settings: Settings, session: Session) -> None:
