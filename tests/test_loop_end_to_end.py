@@ -34,7 +34,8 @@ from app.simulate import Options, Summary, load_rule, simulate
 from tests.processes import wait_until
 from tests.running import RunningPrefloop
 
-LABELS, EPISODES, BATCH = 40, 96, 8
+LABELS, EPISODES, BATCH = 100, 96, 8
+"""Many more labels than three quick labelers are given ahead: most are due only once PPO has come further."""
 CHANGES: dict[str, Any] = {
     "reward": {"normalization_samples": 32},
     "ppo": {"episodes": EPISODES, "batch": BATCH, "micro_batch": BATCH, "kl_horizon": 80},
@@ -83,13 +84,13 @@ def summary(prefloop: RunningPrefloop, run_id: str) -> Iterator[Summary]:
         rule=load_rule("longest"),
         run_id=run_id,
         labelers=3,
-        seconds_per_label=0.2,
+        seconds_per_label=0.4,
     )
     stop = Event()
     with ThreadPoolExecutor(1) as pool:
         labeling = pool.submit(simulate, options, stop)
         try:
-            for part, labels in (("web", 6), ("trainer", 14), ("valkey", 22), ("control", 28)):
+            for part, labels in (("web", 6), ("trainer", 20), ("valkey", 50), ("control", 80)):
                 _wait_for_labels(prefloop, run_id, labels, labeling)
                 prefloop.part(part).kill()
             wait_until("the end of the run", lambda: _phase(prefloop, run_id) == Phase.FINISHED, seconds=150)
