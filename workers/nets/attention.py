@@ -28,6 +28,8 @@ class Prefix(NamedTuple):
     """(b, g, q, d) float."""
     values: Tensor
     """(b, g, q, d) float."""
+    read: Tensor
+    """(1,) int64, place of the token that is read now among the keys behind it; later ones are not written yet."""
 
 
 def set_prefix(key: Tensor, prefix: Prefix) -> None:
@@ -54,7 +56,7 @@ def grouped_attention(
         attention_mask: (b or 1, 1, t, s); bool, True where a query may look, or float, added to the scores.
         scaling: None is 1 / sqrt(d).
         dropout: probability of dropping a weight; layers give 0 unless they train with it.
-    With `set_prefix` t is 1, and the mask has columns for the prefix first.
+    With `set_prefix` t is 1, the mask has columns for the prefix first and forbids what is not written yet.
     Returns: (b, t, h, d) and None in place of the weights.
     Raises: ValueError for options that change the result and are not supported.
     """
@@ -103,7 +105,7 @@ def _behind(prefix: Prefix, query: Tensor, key: Tensor, value: Tensor, mask: Ten
     b, g, q, _ = prefix.keys.shape
     bias = mask_bias(mask) if mask is not None and mask.dtype == torch.bool else mask
     if decode_attention is not None and query.device.type == "cuda" and bias is not None:
-        return decode_attention(query, prefix, (key, value), bias, scaling)
+        return decode_attention(query, prefix[:2], (key, value), bias, prefix.read, scaling)
     one = (n, g, h // g)
     scaled = query * scaling
     before = _apart(_together(scaled.reshape(*one, d), b) @ prefix.keys.transpose(-1, -2), one)

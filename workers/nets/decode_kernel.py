@@ -1,6 +1,7 @@
 """One token's attention on a GPU, as one kernel: keys and values are read once, as fast as memory gives them.
 
-Batched products read them at a third of that speed, with a score, a softmax and a sum between them. Needs Triton, which
+Batched products read them at a third of that speed, with a score, a softmax and a sum between them. Rows that continue
+one text are looked at together, so that what they begin with is read once for several of them. Needs Triton, which
 comes with PyTorch's builds for GPUs.
 """
 
@@ -9,33 +10,26 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-NUMBERS = 2048
-"""Of keys looked at together, times the heads that look: what the registers of a block of threads have room for."""
-LEAST_BLOCK = 16
-WARPS = 1
+TOGETHER = 4
+"""Rows of one text that are looked at together."""
+LEAST = 16
+"""Rows, columns and sums of a product must have so many."""
+PREFIX_BLOCK = 64
+OWN_BLOCK = 32
+"""Tokens that are looked at together: of what rows share, of what is each row's own."""
+WARPS = 4
 
 
-@triton.jit  # type: ignore[untyped-decorator]
-def _looked_at(  # type: ignore[no-untyped-def]
-    query, keys, values, bias, top, total, mixed, count, dims, width: tl.constexpr, block: tl.constexpr
-):
-    """Take `count` tokens more into a softmax that is under way; all in float32."""
-    for start in range(0, count, block):
-        tokens = start + tl.arange(0, block)
-        there = tokens < count
-        inside = there[:, None] & (dims[None, :] < width)
-        places = tokens[:, None] * width + dims[None, :]
-        key = tl.load(keys + places, mask=inside, other=0.0).to(tl.float32)
-        value = tl.load(values + places, mask=inside, other=0.0).to(tl.float32)
-        added = tl.load(bias + tokens, mask=there, other=-float("inf")).to(tl.float32)
-        scores = tl.sum(query[:, None, :] * key[None, :, :], axis=2) + added[None, :]
-        new_top = tl.maximum(top, tl.max(scores, axis=1))
-        shrink = tl.exp(top - new_top)
-        weights = tl.exp(scores - new_top[:, None])
-        total = total * shrink + tl.sum(weights, axis=1)
-        mixed = mixed * shrink[:, None] + tl.sum(weights[:, :, None] * value[None, :, :], axis=1)
-        top = new_top
-    return top, total, mixed
+@triton.jit
+def _looked_at(q, key, value, added, scaling, top, total, mixed):  # type: ignore[no-untyped-def]
+    """Take a block of tokens more into a softmax that is under way; sums in float32."""
+    scores = tl.dot(q, tl.trans(key), input_precision="ieee") * scaling + added
+    new_top = tl.maximum(top, tl.max(scores, axis=1))
+    shrink = tl.exp(top - new_top)
+    weights = tl.exp(scores - new_top[:, None])
+    total = total * shrink + tl.sum(weights, axis=1)
+    mixed = mixed * shrink[:, None] + tl.dot(weights.to(value.dtype), value, input_precision="ieee")
+    return new_top, total, mixed
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -46,45 +40,78 @@ def _attend(  # type: ignore[no-untyped-def]
     keys,
     values,
     bias,
+    read,
     out,
     scaling,
     prefix_tokens,
-    tokens,
+    room,
     copies,
     query_row,
     query_head,
     bias_row,
     groups: tl.constexpr,
     heads: tl.constexpr,
-    heads_padded: tl.constexpr,
+    asked: tl.constexpr,
+    together: tl.constexpr,
     width: tl.constexpr,
     width_padded: tl.constexpr,
-    block: tl.constexpr,
+    prefix_block: tl.constexpr,
+    own_block: tl.constexpr,
 ):
-    """A row's heads that share keys: first what all rows of its text begin with, then what is its own."""
-    row, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    each, dims = tl.arange(0, heads_padded), tl.arange(0, width_padded)
-    asked = (each < heads)[:, None] & (dims < width)[None, :]
-    places = row * query_row + (group * heads + each)[:, None] * query_head + dims[None, :]
-    q = tl.load(query + places, mask=asked, other=0.0).to(tl.float32) * scaling
-    top = tl.full((heads_padded,), -float("inf"), tl.float32)
-    total = tl.zeros((heads_padded,), tl.float32)
-    mixed = tl.zeros((heads_padded, width_padded), tl.float32)
-    first = ((row // copies) * groups + group) * prefix_tokens * width
-    added = bias + row * bias_row
-    top, total, mixed = _looked_at(
-        q, prefix_keys + first, prefix_values + first, added, top, total, mixed, prefix_tokens, dims, width, block
-    )
-    own = (row * groups + group) * tokens * width
-    top, total, mixed = _looked_at(
-        q, keys + own, values + own, added + prefix_tokens, top, total, mixed, tokens, dims, width, block
-    )
-    written = ((row * groups + group) * heads + each)[:, None] * width + dims[None, :]
-    tl.store(out + written, (mixed / total[:, None]).to(out.dtype.element_ty), mask=asked)
+    """A few rows of one text, their heads that share keys: first what the text begins with, then what is their own."""
+    text, group = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    first = tl.program_id(2) * together
+    dims, each = tl.arange(0, width_padded), tl.arange(0, asked)
+    wide = (dims < width)[None, :]
+    copy, head = first + each // heads, group * heads + each % heads
+    row = text * copies + copy
+    real = (each < together * heads) & (copy < copies)
+    q = tl.load(
+        query + row[:, None] * query_row + head[:, None] * query_head + dims[None, :],
+        mask=real[:, None] & wide,
+        other=0.0,
+    ).to(keys.dtype.element_ty)
+    row_bias = bias + row * bias_row
+    top = tl.full((asked,), -float("inf"), tl.float32)
+    total = tl.zeros((asked,), tl.float32)
+    mixed = tl.zeros((asked, width_padded), tl.float32)
+
+    begin = (text * groups + group) * prefix_tokens * width
+    for start in range(0, prefix_tokens, prefix_block):
+        tokens = start + tl.arange(0, prefix_block)
+        there = tokens < prefix_tokens
+        places = begin + tokens[:, None] * width + dims[None, :]
+        key = tl.load(prefix_keys + places, mask=there[:, None] & wide, other=0.0)
+        value = tl.load(prefix_values + places, mask=there[:, None] & wide, other=0.0)
+        added = tl.load(row_bias[:, None] + tokens[None, :], mask=real[:, None] & there[None, :], other=0.0)
+        added = tl.where(there[None, :], added, -float("inf"))
+        top, total, mixed = _looked_at(q, key, value, added, scaling, top, total, mixed)
+
+    written = tl.load(read) + 1
+    column = tl.arange(0, together * own_block)
+    of = first + column // own_block
+    begin_own = ((text * copies + of) * groups + group) * room * width
+    for start in range(0, written, own_block):
+        tokens = start + column % own_block
+        there = (tokens < written) & (of < copies)
+        places = begin_own[:, None] + tokens[:, None] * width + dims[None, :]
+        key = tl.load(keys + places, mask=there[:, None] & wide, other=0.0)
+        value = tl.load(values + places, mask=there[:, None] & wide, other=0.0)
+        mine = there[None, :] & (copy[:, None] == of[None, :]) & real[:, None]
+        added = tl.load(row_bias[:, None] + prefix_tokens + tokens[None, :], mask=mine, other=-float("inf"))
+        top, total, mixed = _looked_at(q, key, value, added, scaling, top, total, mixed)
+
+    at = (row * groups * heads + head)[:, None] * width + dims[None, :]
+    tl.store(out + at, (mixed / total[:, None]).to(out.dtype.element_ty), mask=real[:, None] & wide)
 
 
 def decode_attention(
-    query: Tensor, prefix: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor], bias: Tensor, scaling: float
+    query: Tensor,
+    prefix: tuple[Tensor, Tensor],
+    own: tuple[Tensor, Tensor],
+    bias: Tensor,
+    read: Tensor,
+    scaling: float,
 ) -> Tensor:
     """softmax(query key^T scaling + bias) value of one token per row, over its text's prefix and its own tokens.
 
@@ -93,30 +120,35 @@ def decode_attention(
         prefix: keys and values, (b, g, q, d) float, contiguous; n / b rows continue each.
         own: keys and values, (n, g, s, d) float, contiguous.
         bias: (n, 1, 1, q + s) float32, the last contiguous.
+        read: (1,) int64, the last place of `own` that is written; none behind it is looked at.
     Returns: (n, 1, h, d) of the values' type.
     """
     (n, h, _, d), (b, g, q, _) = query.shape, prefix[0].shape
-    heads, dims = triton.next_power_of_2(h // g), triton.next_power_of_2(d)
+    copies, heads = n // b, h // g
+    together = min(TOGETHER, triton.next_power_of_2(copies))
     out = torch.empty(n, 1, h, d, device=query.device, dtype=own[1].dtype)
-    _attend[(n, g)](
+    _attend[(b, g, triton.cdiv(copies, together))](
         query,
         *prefix,
         *own,
         bias,
+        read,
         out,
         scaling,
         q,
         own[0].shape[2],
-        n // b,
+        copies,
         query.stride(0),
         query.stride(1),
         bias.stride(0),
         groups=g,
-        heads=h // g,
-        heads_padded=heads,
+        heads=heads,
+        asked=max(LEAST, triton.next_power_of_2(together * heads)),
+        together=together,
         width=d,
-        width_padded=dims,
-        block=max(LEAST_BLOCK, NUMBERS // (heads * dims)),
+        width_padded=max(LEAST, triton.next_power_of_2(d)),
+        prefix_block=PREFIX_BLOCK,
+        own_block=OWN_BLOCK,
         num_warps=WARPS,
     )
     return out

@@ -15,6 +15,11 @@ from transformers.cache_utils import DynamicLayer
 from workers.nets.attention import Prefix, mask_bias, set_prefix
 from workers.nets.language_model import LanguageModel
 
+try:
+    from workers.nets.draw_kernel import draw
+except ImportError:  # PyTorch's builds for CPUs come without Triton
+    draw = None  # type: ignore[assignment]
+
 BLOCK = 256
 """Tokens of the vocabulary that are added up together when one is drawn."""
 EAGER_STEPS = 1
@@ -140,6 +145,8 @@ def sample(scores: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
         uniform: (n,) float32 in [0, 1).
     Returns: (n,) int64 tokens and (n,) float32 log-probabilities under softmax(scores).
     """
+    if draw is not None and scores.device.type == "cuda" and scores.shape[1] % BLOCK == 0:
+        return draw(scores, uniform, BLOCK)
     weights = scores.softmax(dim=-1, dtype=torch.float32)
     rest = -weights.shape[1] % BLOCK
     blocks = (torch.nn.functional.pad(weights, (0, rest)) if rest else weights).unflatten(1, (-1, BLOCK))
@@ -169,7 +176,7 @@ class _FixedLayer(DynamicLayer):  # type: ignore[misc]
         self._read = read
         # Zeros: a weight of 0 times NaN would be NaN.
         self.keys, self.values = prefix.keys.new_zeros(2, b * copies, groups, room, d)
-        set_prefix(self.keys, Prefix(prefix.keys, prefix.values))
+        set_prefix(self.keys, Prefix(prefix.keys, prefix.values, read))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         self.keys.index_copy_(2, self._read, key_states.to(self.keys.dtype))

@@ -44,12 +44,12 @@ def test_both_ways_are_attention(groups: int, kind: str, fused: bool) -> None:
 def test_rows_that_continue_one_text_see_it_and_themselves(groups: int, copies: int, texts: int) -> None:
     torch.manual_seed(groups)
     rows = texts * copies
-    before = Prefix(torch.randn(texts, groups, 5, 8), torch.randn(texts, groups, 5, 8))
+    before = Prefix(torch.randn(texts, groups, 5, 8), torch.randn(texts, groups, 5, 8), torch.tensor([1]))
     query, key, value = torch.randn(rows, 4, 1, 8), torch.randn(rows, groups, 3, 8), torch.randn(rows, groups, 3, 8)
     allowed = torch.ones(rows, 1, 1, 8, dtype=torch.bool)
     allowed[0, ..., :2], allowed[..., 7] = False, False
     keys, values = (
-        torch.cat([old.repeat_interleave(copies, 0), new], 2) for old, new in zip(before, (key, value), strict=True)
+        torch.cat([old.repeat_interleave(copies, 0), new], 2) for old, new in zip(before[:2], (key, value), strict=True)
     )
     expected = slow_attention(query, keys, values, allowed)
     set_prefix(key, before)

@@ -7,25 +7,36 @@ from torch import nn
 from workers.nets.attention import Prefix, grouped_attention, set_prefix
 
 pytestmark = pytest.mark.gpu
-SHAPES = [(4, 4, 8, 5, 3, 3), (2, 6, 16, 70, 9, 2), (1, 4, 24, 64, 23, 1), (3, 9, 64, 130, 66, 4)]
-"""Groups, heads, width, tokens of the prefix, tokens behind it, rows that continue each."""
+SHAPES = [
+    (4, 4, 8, 5, 3, 3, 3),
+    (2, 6, 16, 70, 9, 2, 4),
+    (1, 4, 24, 64, 23, 1, 1),
+    (3, 9, 64, 130, 66, 9, 41),
+    (12, 12, 64, 64, 23, 4, 12),
+]
+"""Groups, heads, width, tokens of the prefix, room behind it, rows that continue each, tokens written so far."""
 
 
-@pytest.mark.parametrize(("groups", "heads", "width", "before", "behind", "copies"), SHAPES)
-def test_it_attends_as_products_do(groups: int, heads: int, width: int, before: int, behind: int, copies: int) -> None:
+@pytest.mark.parametrize(("groups", "heads", "width", "before", "room", "copies", "written"), SHAPES)
+def test_it_attends_as_products_do(
+    groups: int, heads: int, width: int, before: int, room: int, copies: int, written: int
+) -> None:
     generator = torch.Generator().manual_seed(groups)
 
     def drawn(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator)
 
     rows = 2 * copies
-    prefix = Prefix(drawn(2, groups, before, width), drawn(2, groups, before, width))
+    prefix = Prefix(drawn(2, groups, before, width), drawn(2, groups, before, width), torch.tensor([written - 1]))
     query, key, value = (
         drawn(rows, 1, heads, width),
-        drawn(rows, groups, behind, width),
-        drawn(rows, groups, behind, width),
+        drawn(rows, groups, room, width),
+        drawn(rows, groups, room, width),
     )
-    bias = torch.zeros(rows, 1, 1, before + behind).masked_fill(drawn(rows, 1, 1, before + behind) < -0.5, -1e30)
+    bias = torch.zeros(rows, 1, 1, before + room).masked_fill(drawn(rows, 1, 1, before + room) < -0.5, -1e30)
+    bias[..., before + written :] = -1e30
+    bias[0, ..., :before] = -1e30  # nothing but its own tokens, the newest of which every row sees
+    bias[..., before + written - 1] = 0
     found = []
     for device in ("cpu", "cuda"):
         own = key.to(device)
