@@ -23,36 +23,55 @@ from torch import Tensor
 from bench._bare import STOOD_IN
 from bench._ppo_ours import Stopwatch, batches, make_reward, make_trainer, now, one_step
 from bench._shapes import SHAPES, Shape, episode_operations, machine, matrix_ceiling
+from workers.nets.compiling import compile_all
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.precision import autocast, configure, exact
 from workers.rlhf.types import QueryBatch
 
-BOUNDS = {"ratio_fp32": 1e-3, "ratio_bf16": 1e-2, "gradient_fp32": 1e-3, "gradient_bf16": 0.1}
+BOUNDS = {
+    "ratio_fp32": 1e-3,
+    "ratio_bf16": 1e-2,
+    "gradient_fp32": 1e-3,
+    "gradient_bf16": 0.1,
+    "ratio_compiled_fp32": 1e-3,
+    "ratio_compiled_bf16": 1e-2,
+}
 """On the largest (float32) and on the mean |ratio - 1| (bfloat16), as those of the trainer's guards; on gradients."""
+KINDS = {"fp32": False, "bf16": True}
+"""Whether the trunk runs in bfloat16."""
 TEMPERATURE = 0.7
 
 
 def agreement(shape: Shape, options: Namespace) -> dict[str, float]:
     """What the device computes, against the CPU in float32 on the same tokens.
 
-    Returns: |ratio - 1| of the log-probabilities it samples with; distance of the gradient it trains with, relative to
-        the gradient's length.
+    Returns: |ratio - 1| of the log-probabilities it samples with, by plain blocks and compiled ones; distance of the
+        gradient it trains with, relative to the gradient's length.
     """
     torch.manual_seed(0)
     plain, moved = (Policy(LanguageModel(shape.model())) for _ in range(2))
     moved.load_state_dict(plain.state_dict())
     moved.to(options.device)
     found = {}
-    for kind, bf16 in (("fp32", False), ("bf16", True)):
+    for kind, bf16 in KINDS.items():
+        tokens, found[f"ratio_{kind}"] = _ratio(plain, moved, options, bf16=bf16)
         with nullcontext() if bf16 else exact():
-            tokens, logprobs = _written(moved, options, rows=8, bf16=bf16)
             trained = _gradient(moved, tokens, options, bf16=bf16)
-        said, expected = _said(plain, tokens.cpu(), options), _gradient(plain, tokens.cpu(), options, bf16=False)
-        errors = ((said.detach() - logprobs.cpu()).exp() - 1).abs()
-        found[f"ratio_{kind}"] = float(errors.mean() if bf16 else errors.max())
+        expected = _gradient(plain, tokens.cpu(), options, bf16=False)
         found[f"gradient_{kind}"] = float((trained - expected).norm() / expected.norm())
-    return found
+    compile_all(moved)
+    return found | {
+        f"ratio_compiled_{kind}": _ratio(plain, moved, options, bf16=bf16)[1] for kind, bf16 in KINDS.items()
+    }
+
+
+def _ratio(plain: Policy, moved: Policy, options: Namespace, *, bf16: bool) -> tuple[Tensor, float]:
+    """Sampled tokens, and the largest |ratio - 1| of what is said of them; the mean in bfloat16."""
+    with nullcontext() if bf16 else exact():
+        tokens, logprobs = _written(moved, options, rows=8, bf16=bf16)
+    errors = ((_said(plain, tokens.cpu(), options).detach() - logprobs.cpu()).exp() - 1).abs()
+    return tokens, float(errors.mean() if bf16 else errors.max())
 
 
 def _said(policy: Policy, tokens: Tensor, options: Namespace) -> Tensor:
@@ -70,9 +89,16 @@ def _gradient(policy: Policy, tokens: Tensor, options: Namespace, *, bf16: bool)
     return torch.cat([value.grad.flatten().cpu() for value in policy.parameters() if value.grad is not None])
 
 
-def sampled_per_second(shape: Shape, options: Namespace) -> dict[int, float]:
+def sampled_per_second_compiled(shape: Shape, options: Namespace) -> dict[int, float]:
+    """As `sampled_per_second`, the blocks compiled."""
+    return sampled_per_second(shape, options, compiled=True)
+
+
+def sampled_per_second(shape: Shape, options: Namespace, *, compiled: bool = False) -> dict[int, float]:
     """Tokens per second by batch size, queries read once for four samples each."""
     policy = Policy(LanguageModel(shape.model().to(options.device))).requires_grad_(False)
+    if compiled:
+        compile_all(policy)
     return {rows: _sampling_rate(policy, options, rows) for rows in map(int, options.batches.split(","))}
 
 
@@ -135,6 +161,7 @@ def rows_at_once(shape: Shape, batch: int) -> int:
 PARTS: dict[str, Callable[[Shape, Namespace], Mapping[Any, float]]] = {
     "agreement": agreement,
     "sampled_per_second": sampled_per_second,
+    "sampled_per_second_compiled": sampled_per_second_compiled,
     "training": training,
     "training_compiled": training_compiled,
 }

@@ -14,12 +14,14 @@ SMALL = ["--device=cpu", "--models=tiny", "--query=6", "--response=4", "--batch=
 QUICK = "--parts=agreement,sampled_per_second,training"
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # the compiler's own
 def test_every_part_runs_and_agrees_with_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([*SMALL, QUICK])
     assert end.value.code == 0
     found = parts(capsys.readouterr().out)
     assert found["agreement"]["ratio_fp32"] < 1e-4
+    assert found["agreement"]["ratio_compiled_fp32"] < 1e-4
     assert 0 < found["agreement"]["gradient_bf16"] < 0.05
     assert found["sampled_per_second"]["8"] > 0
     assert 0 < found["training"]["update_of_peak"] < 1
@@ -58,23 +60,26 @@ def parts(printed: str) -> dict[str, Any]:
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # the compiler's own
 def test_a_compiled_step_runs_through(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main([*SMALL, "--parts=training,training_compiled"])
+        main([*SMALL, "--parts=sampled_per_second_compiled,training,training_compiled"])
     found = parts(capsys.readouterr().out)
+    assert found["sampled_per_second_compiled"]["8"] > 0
     assert 0 < found["training_compiled"]["update_of_peak"] < 1
 
 
 def test_nothing_is_begun_when_the_time_is_up(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([*SMALL, "--seconds=-1"])
-    assert capsys.readouterr().out.count("no time left") == 4
+    assert capsys.readouterr().out.count("no time left") == 5
 
 
 def test_a_device_that_computes_something_else_is_found() -> None:
     good = {"ratio_fp32": 1e-5, "ratio_bf16": 1e-3, "gradient_fp32": 1e-5, "gradient_bf16": 0.01}
+    good |= {"ratio_compiled_fp32": 1e-5, "ratio_compiled_bf16": 1e-3}
     assert not disagrees({"part": "agreement", "found": good})
     for name, bad in (
         ("ratio_fp32", 2e-3),
         ("ratio_bf16", float("nan")),
+        ("ratio_compiled_fp32", 1.0),
         ("gradient_fp32", 1.0),
         ("gradient_bf16", 0.5),
     ):

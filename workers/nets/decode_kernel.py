@@ -123,20 +123,38 @@ def decode_attention(
         read: (1,) int64, the last place of `own` that is written; none behind it is looked at.
     Returns: (n, 1, h, d) of the values' type.
     """
-    (n, h, _, d), (b, g, q, _) = query.shape, prefix[0].shape
+    mixed: Tensor = _attended(query, *prefix, *own, bias, read, scaling)
+    return mixed
+
+
+@torch.library.custom_op("prefloop::decode_attention", mutates_args=())
+def _attended(
+    query: Tensor,
+    prefix_keys: Tensor,
+    prefix_values: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    bias: Tensor,
+    read: Tensor,
+    scaling: float,
+) -> Tensor:
+    """One operation of PyTorch's: a compiler calls it and does not look inside."""
+    (n, h, _, d), (b, g, q, _) = query.shape, prefix_keys.shape
     copies, heads = n // b, h // g
     together = min(TOGETHER, triton.next_power_of_2(copies))
-    out = torch.empty(n, 1, h, d, device=query.device, dtype=own[1].dtype)
+    out = torch.empty(n, 1, h, d, device=query.device, dtype=values.dtype)
     _attend[(b, g, triton.cdiv(copies, together))](
         query,
-        *prefix,
-        *own,
+        prefix_keys,
+        prefix_values,
+        keys,
+        values,
         bias,
         read,
         out,
         scaling,
         q,
-        own[0].shape[2],
+        keys.shape[2],
         copies,
         query.stride(0),
         query.stride(1),
@@ -152,3 +170,18 @@ def decode_attention(
         num_warps=WARPS,
     )
     return out
+
+
+@_attended.register_fake
+def _shaped(  # what a compiler knows of the result
+    query: Tensor,
+    prefix_keys: Tensor,  # noqa: ARG001
+    prefix_values: Tensor,  # noqa: ARG001
+    keys: Tensor,  # noqa: ARG001
+    values: Tensor,
+    bias: Tensor,  # noqa: ARG001
+    read: Tensor,  # noqa: ARG001
+    scaling: float,  # noqa: ARG001
+) -> Tensor:
+    n, h, _, d = query.shape
+    return values.new_empty(n, 1, h, d)

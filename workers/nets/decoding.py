@@ -67,10 +67,11 @@ class Decoding:
         self._drawn = torch.zeros(1, dtype=torch.int64, device=device)
         self._read = torch.zeros(1, dtype=torch.int64, device=device)
         self._place = torch.full((1,), q, dtype=torch.int64, device=device)
-        self._positions = query_mask.sum(dim=1).repeat_interleave(k).unsqueeze(1)
+        # No view: compiled code would look at the shape of what it is a view of.
+        self._positions = query_mask.sum(dim=1).repeat_interleave(k).unsqueeze(1).clone()
         seen = torch.nn.functional.pad(query_mask.repeat_interleave(k, dim=0), (0, r - 1), value=False)
         self._bias = mask_bias(seen[:, None, None])
-        self._cache = Cache(layers=[_FixedLayer(layer, k, r - 1, self._read) for layer in prefix.layers])
+        self._cache = Cache(layers=[FixedLayer(layer, k, r - 1, self._read) for layer in prefix.layers])
 
     def run(self) -> None:
         """All tokens."""
@@ -166,16 +167,19 @@ def _below(target: Tensor, end: Tensor) -> Tensor:
     return torch.minimum(target, torch.nextafter(end, torch.zeros_like(end)))
 
 
-class _FixedLayer(DynamicLayer):  # type: ignore[misc]
-    """Keys and values of one block behind its queries', with room for all tokens to come; the unwritten are masked."""
+class FixedLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one block behind its queries', with room for all tokens to come; the unwritten are masked.
+
+    Does not look at the number of its layer, so that a block takes it in the place of the whole cache too.
+    """
 
     def __init__(self, prefix: Any, copies: int, room: int, read: Tensor) -> None:
         super().__init__()
         self.dtype, self.device, self.is_initialized = prefix.keys.dtype, prefix.keys.device, True
         b, groups, self._queried, d = prefix.keys.shape
         self._read = read
-        # Zeros: a weight of 0 times NaN would be NaN.
-        self.keys, self.values = prefix.keys.new_zeros(2, b * copies, groups, room, d)
+        # Zeros: a weight of 0 times NaN would be NaN. Tensors of their own: compiled code would copy what views share.
+        self.keys, self.values = (prefix.keys.new_zeros(b * copies, groups, room, d) for _ in range(2))
         set_prefix(self.keys, Prefix(prefix.keys, prefix.values, read))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from workers.nets.compiling import cast_ahead
 from workers.nets.decoding import Decoding
 from workers.nets.language_model import FINAL, LanguageModel, causal_mask
 from workers.rlhf.masks import position_ids
@@ -72,7 +73,7 @@ def generate(
     seen: dict[int, Tensor] = {}
     watched = nullcontext() if keep_layer is None else model.watching((keep_layer, FINAL), seen)
     # Not inference mode: there autocast would cast every weight anew for every token.
-    with torch.inference_mode(False), torch.no_grad(), _casts_kept(model), watched:
+    with torch.inference_mode(False), torch.no_grad(), _casts_kept(model), cast_ahead(model), watched:
         prefix = DynamicCache(config=model.model.config)
         hidden = model.run_trunk(queries, causal_mask(query_mask), position_ids(query_mask), prefix)
         states = None if keep_layer is None else _with_room(seen[keep_layer], samples_per_query, response_tokens - 1)

@@ -1,7 +1,5 @@
 """Compiled blocks compute what plain ones compute."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,18 +9,14 @@ from tests.workers.nets.tiny import FAMILIES, LAYERS, VOCABULARY, tiny_model
 from workers.nets.compiling import compile_all, compile_blocks
 from workers.nets.language_model import FINAL, LanguageModel
 from workers.nets.policy import Policy
+from workers.nets.precision import exact
 
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the tracer's
+pytestmark = [
+    pytest.mark.usefixtures("fresh_compiler"),
+    pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf"),  # the tracer's
+]
 TRACED = "aot_eager"
 """Traces forward and backward pass as a compiler does, and runs what it traced without one."""
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> Iterator[None]:
-    torch._dynamo.reset()
-    counters.clear()
-    yield
-    torch._dynamo.reset()
 
 
 def pair(family: str) -> tuple[Policy, Policy]:
@@ -75,7 +69,7 @@ def test_hidden_states_are_taken_and_put_in_as_before(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_sampling_is_left_alone(family: str) -> None:
+def test_sampling_on_a_cpu_is_left_alone(family: str) -> None:
     queries, mask, _ = texts(4, 6, 3)
     written = [
         policy.generate(queries, mask, response_tokens=5, temperature=0.7, generator=torch.Generator().manual_seed(0))
@@ -93,6 +87,31 @@ def test_a_compiler_makes_the_same_of_it() -> None:
     compile_blocks(compiled.language_model)
     for one, other in zip(learned(plain, 4, 6, 3), learned(compiled, 4, 6, 3), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # the compiler's own
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_gpu_samples_the_same_from_compiled_blocks(family: str) -> None:
+    plain, compiled = (Policy(LanguageModel(tiny_model(family, seed=1)).to("cuda")) for _ in range(2))
+    compile_blocks(compiled.language_model)
+    for rows, query, response, copies in ((4, 6, 9, 1), (5, 8, 12, 4)):
+        queries, mask, _ = (part.to("cuda") for part in texts(rows, query, response))
+        with exact():
+            written = [
+                policy.generate(
+                    queries,
+                    mask,
+                    response_tokens=response,
+                    temperature=0.7,
+                    generator=torch.Generator("cuda").manual_seed(0),
+                    samples_per_query=copies,
+                )
+                for policy in (plain, compiled)
+            ]
+        assert torch.equal(written[0].tokens, written[1].tokens)
+        torch.testing.assert_close(written[0].logprobs, written[1].logprobs, rtol=1e-4, atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 1  # decode steps of every layer and size, and none was given up
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # the compiler's own
