@@ -16,11 +16,16 @@ HOME = ROOT / "build" / "peers"
 QUIET = {"HF_HUB_OFFLINE": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
-def peer_python() -> Path:
+def peer_python(given: Path | None = None) -> Path:
     """The interpreter of the peers' environment, which is made where it is missing or its pins have changed.
 
     It sees this environment's packages behind its own, so that both sides run on the same build of PyTorch.
+
+    Args:
+        given: one that has the peers already, for machines that can install nothing; its versions are in the results.
     """
+    if given is not None:
+        return given
     python, noted = HOME / "bin" / "python", HOME / "pins"
     if not noted.exists() or noted.read_text() != PINS.read_text():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(HOME)], check=True)

@@ -19,14 +19,14 @@ TEMPERATURE, KL_COEF, LAMBDA = 0.7, 0.15, 0.95
 TOLERANCE = 1e-4
 
 
-def agreement() -> dict[str, float]:
+def agreement(python: Path | None = None) -> dict[str, float]:
     """Largest differences, by what was computed. Raises: SystemExit beyond the tolerance."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         numbers = asdict(SMALL) | {"query": 12, "response": 8, "batch": 8, "epochs": 1, "steps": 1, "warmup": 0}
         words = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
         script = PINS.parent / "peers" / "trl_ppo.py"
-        run_json([peer_python(), script, *words, "--threads", "1", "--lane", "fp32", "--record", home])
+        run_json([peer_python(python), script, *words, "--threads", "1", "--lane", "fp32", "--record", home])
         found = differences(torch.load(home / "rollout.pt"), home)
     if wrong := {name: value for name, value in found.items() if not value <= TOLERANCE}:
         raise SystemExit(f"the two sides do not compute the same: {wrong}")

@@ -21,6 +21,9 @@ from bench._peers import PINS, peer_python, run_json
 from bench._ppo_agreement import agreement
 from bench._shapes import LANES, SHAPES, machine
 
+AS_IT_COMES = "trl as it comes"
+"""It asks for bfloat16, which its trainer does not hand on, and computes activations twice."""
+
 
 def words(options: argparse.Namespace) -> list[str]:
     """Arguments that both programs take."""
@@ -41,8 +44,10 @@ def ours(options: argparse.Namespace, lane: str, variant: str) -> dict[str, Any]
 
 def theirs(options: argparse.Namespace, lane: str) -> dict[str, Any]:
     """One run of TRL, at its best in the lane: no gradient checkpointing, precision forced where it ignores it."""
-    command: list[str | Path] = [peer_python(), PINS.parent / "peers" / "trl_ppo.py", *words(options), "--lane", lane]
-    return run_json(command, {"ACCELERATE_MIXED_PRECISION": "bf16" if lane == "bf16" else "no"})
+    changes = {} if lane == AS_IT_COMES else {"ACCELERATE_MIXED_PRECISION": "bf16" if lane == "bf16" else "no"}
+    lane_words = ["bf16-flag", "--gradient-checkpointing"] if lane == AS_IT_COMES else [lane]
+    python, script = peer_python(options.peer_python), PINS.parent / "peers" / "trl_ppo.py"
+    return run_json([python, script, *words(options), "--lane", *lane_words], changes)
 
 
 def frozen_layers(options: argparse.Namespace) -> int:
@@ -57,15 +62,21 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for _ in range(options.pairs):
             if not options.alone:
                 runs.setdefault("trl", []).append(theirs(options, lane))
+            if options.as_it_comes:
+                runs.setdefault(AS_IT_COMES, []).append(theirs(options, AS_IT_COMES))
             for variant in options.variants.split(","):
                 runs.setdefault(variant, []).append(ours(options, lane, variant))
-        yield from (summary(lane, name, found, runs.get("trl")) for name, found in runs.items())
+        yield from (summary(lane, name, found, runs.get("trl"), runs.get(AS_IT_COMES)) for name, found in runs.items())
 
 
 def summary(
-    lane: str, name: str, runs: Sequence[dict[str, Any]], peers: Sequence[dict[str, Any]] | None
+    lane: str,
+    name: str,
+    runs: Sequence[dict[str, Any]],
+    peers: Sequence[dict[str, Any]] | None = None,
+    usual: Sequence[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    """Medians and ranges of one side in one lane."""
+    """Medians and ranges of one side in one lane, and ratios to the peer at its best and as it comes."""
     rates = [run["episodes_per_second"] for run in runs]
     row: dict[str, Any] = {
         "lane": lane,
@@ -74,17 +85,25 @@ def summary(
         "seconds": {key: statistics.median(run["seconds"][key] for run in runs) for key in runs[0]["seconds"]},
         "peak_mib": max(run["peak_mib"] for run in runs),
     }
-    if name != "trl":
+    if name not in ("trl", AS_IT_COMES):
         row["of_ceiling"] = statistics.median(run["of_ceiling"] for run in runs)
         row["ceiling_gflops"] = statistics.median(run["ceiling_gflops"] for run in runs)
         row["profile"] = runs[-1].get("profile", [])
         if peers:
-            pairs = zip(rates, peers, strict=True)
             row["times_trl_cpu"] = statistics.median(
                 peer["seconds"]["cpu"] / run["seconds"]["cpu"] for run, peer in zip(runs, peers, strict=True)
             )
-            row["times_trl"] = statistics.median(rate / peer["episodes_per_second"] for rate, peer in pairs)
+            row["times_trl"] = _times(rates, peers)
+        if usual:
+            row["times_as_it_comes"] = _times(rates, usual)
     return row
+
+
+def _times(rates: Sequence[float], peers: Sequence[dict[str, Any]]) -> float:
+    found: float = statistics.median(
+        rate / peer["episodes_per_second"] for rate, peer in zip(rates, peers, strict=True)
+    )
+    return found
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -97,6 +116,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         rate, seconds = row["episodes_per_second"], row["seconds"]
         phases = " / ".join(f"{seconds[name]:.1f}" for name in ("generate", "score", "update"))
         times = f"{row['times_trl']:.2f} ({row['times_trl_cpu']:.2f})" if "times_trl" in row else ""
+        times += f" and {row['times_as_it_comes']:.2f} as it comes" if "times_as_it_comes" in row else ""
         share = f"{row['of_ceiling']:.0%} of {row['ceiling_gflops']:.0f} GFLOP/s" if "of_ceiling" in row else ""
         spread = f"{rate['median']:.3f} ({rate['range'][0]:.3f} to {rate['range'][1]:.3f})"
         lines.append(
@@ -129,6 +149,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--lanes", default=",".join(LANES))
     parser.add_argument("--variants", default="shared,separate,top", help="top: only the highest third is trained")
     parser.add_argument("--agree", action="store_true", help="compare the numbers of both sides first")
+    parser.add_argument("--as-it-comes", action="store_true", help="a run of the peer in its default settings, too")
+    parser.add_argument("--peer-python", type=Path, help="an interpreter that has the peers; else one is made")
     parser.add_argument("--alone", action="store_true", help="without the peer")
     parser.add_argument("--profile", type=int, default=0, help="name so many of the longest operations of ours")
     return parser.parse_args(arguments)
@@ -137,7 +159,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 def main(arguments: Sequence[str]) -> None:
     """Compare, measure, print."""
     options = parse(arguments)
-    agreed = agreement() if options.agree else None
+    agreed = agreement(options.peer_python) if options.agree else None
     rows = list(measure(options))
     print(table(rows))
     if options.profile:

@@ -25,7 +25,7 @@ def measure(options: argparse.Namespace, lane: str) -> dict[str, Any]:
     numbers |= {name: getattr(options, name) for name in ("query", "response", "samples", "batch", "steps", "threads")}
     words = [word for name, number in numbers.items() for word in (f"--{name}", str(number))]
     sides: dict[str, list[str | Path]] = {
-        "trl": [peer_python(), PINS.parent / "peers" / "trl_reward.py"],
+        "trl": [peer_python(options.peer_python), PINS.parent / "peers" / "trl_reward.py"],
         "prefloop": [sys.executable, "-m", "bench._reward_ours"],
     }
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
@@ -71,11 +71,21 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, default=3, help="counted steps of each run")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch finds them")
+    parser.add_argument("--peer-python", type=Path, help="an interpreter that has the peers; else one is made")
     parser.add_argument("--lanes", default=",".join(LANES))
     options = parser.parse_args(arguments)
     rows = [measure(options, lane) for lane in options.lanes.split(",")]
     print(table(rows))
-    print(json.dumps({"bench": "reward", **vars(options), "machine": machine(), "rows": rows}))
+    print(
+        json.dumps(
+            {
+                "bench": "reward",
+                **vars(options) | {"peer_python": str(options.peer_python)},
+                "machine": machine(),
+                "rows": rows,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Transformer blocks compiled: for passes over whole texts, as training runs them, and for decode steps."""
+"""Transformer blocks compiled: for passes over whole texts, as training runs them, and for sampling."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -7,13 +7,13 @@ from typing import Any
 
 import structlog
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._dynamo import config as tracing
 from torch.fx.experimental import _config as shapes
 from transformers import Cache
 from transformers.pytorch_utils import Conv1D
 
-from workers.nets.decoding import FixedLayer
+from workers.nets.decoding import FixedLayer, QueryLayer
 from workers.nets.language_model import LanguageModel
 
 BACKEND = "inductor"
@@ -38,13 +38,13 @@ def is_compiled(model: LanguageModel) -> bool:
 def compile_blocks(model: LanguageModel, *, backend: str = BACKEND, steps_on: tuple[str, ...] = ("cuda",)) -> None:
     """Compile each block's forward pass, and the backward pass it leads to, in place; weights and results stay.
 
-    All blocks share what is compiled, once for texts of whatever number and length, and once more for decode steps; a
-    scale of attention that differs from layer to layer is compiled for each. A pass that begins a cache runs the block
-    as it stands, and so do decode steps of a block that cannot be compiled. The hooks by which hidden states are taken
-    and put in are called around the compiled code.
+    All blocks share what is compiled, once for texts of whatever number and length, and twice more for sampling: for
+    the queries, and for decode steps. A scale of attention that differs from layer to layer is compiled for each. Where
+    a block cannot be compiled for sampling it runs as it stands. The hooks by which hidden states are taken and put in
+    are called around the compiled code.
 
     Args:
-        steps_on: kinds of device where decode steps run compiled too: a CPU gains nothing by it.
+        steps_on: kinds of device where sampling runs compiled too: a CPU gains nothing by it.
     """
     step = _Step(backend, steps_on)
     for number, block in enumerate(model.blocks):
@@ -88,7 +88,8 @@ class _Compiled:
         if cache is None:
             return self._compiled(*args, **kwargs)
         layer = cache.layers[self._number] if self._number < len(cache.layers) else None
-        if not isinstance(layer, FixedLayer) or not self.steps_on(layer.keys.device.type):
+        device = next(value.device.type for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        if not isinstance(layer, QueryLayer | FixedLayer) or not self.steps_on(device):
             return self._plain(*args, **kwargs)
         # Its own layer in the place of the cache, which would be compiled for each block's number.
         own = [layer if value is cache else value for value in args]
@@ -109,7 +110,7 @@ class _UntraceableError(Exception):
 
 
 class _Step:
-    """The next token of every row through one block: one compiled function for all blocks of a model."""
+    """Queries, or the next token of every row, through one block: one compiled function for all blocks of a model."""
 
     def __init__(self, backend: str, devices: tuple[str, ...]) -> None:
         self._run = torch.compile(_run, backend=backend, dynamic=True, fullgraph=True)

@@ -18,6 +18,8 @@ PREFIX_BLOCK = 64
 OWN_BLOCK = 32
 """Tokens that are looked at together: of what rows share, of what is each row's own."""
 WARPS = 4
+STAGES = 1
+"""Blocks that are on their way at once: more take memory of which other programs could have been working."""
 
 
 @triton.jit
@@ -49,6 +51,12 @@ def _attend(  # type: ignore[no-untyped-def]
     query_row,
     query_head,
     bias_row,
+    key_row,
+    key_group,
+    key_token,
+    value_row,
+    value_group,
+    value_token,
     groups: tl.constexpr,
     heads: tl.constexpr,
     asked: tl.constexpr,
@@ -76,13 +84,14 @@ def _attend(  # type: ignore[no-untyped-def]
     total = tl.zeros((asked,), tl.float32)
     mixed = tl.zeros((asked, width_padded), tl.float32)
 
-    begin = (text * groups + group) * prefix_tokens * width
+    first_key = prefix_keys + text * key_row + group * key_group
+    first_value = prefix_values + text * value_row + group * value_group
     for start in range(0, prefix_tokens, prefix_block):
         tokens = start + tl.arange(0, prefix_block)
         there = tokens < prefix_tokens
-        places = begin + tokens[:, None] * width + dims[None, :]
-        key = tl.load(prefix_keys + places, mask=there[:, None] & wide, other=0.0)
-        value = tl.load(prefix_values + places, mask=there[:, None] & wide, other=0.0)
+        inside = there[:, None] & wide
+        key = tl.load(first_key + tokens[:, None] * key_token + dims[None, :], mask=inside, other=0.0)
+        value = tl.load(first_value + tokens[:, None] * value_token + dims[None, :], mask=inside, other=0.0)
         added = tl.load(row_bias[:, None] + tokens[None, :], mask=real[:, None] & there[None, :], other=0.0)
         added = tl.where(there[None, :], added, -float("inf"))
         top, total, mixed = _looked_at(q, key, value, added, scaling, top, total, mixed)
@@ -117,7 +126,7 @@ def decode_attention(
 
     Args:
         query: (n, h, 1, d) float, d contiguous.
-        prefix: keys and values, (b, g, q, d) float, contiguous; n / b rows continue each.
+        prefix: keys and values, (b, g, q, d) float; n / b rows continue each.
         own: keys and values, (n, g, s, d) float, contiguous.
         bias: (n, 1, 1, q + s) float32, the last contiguous.
         read: (1,) int64, the last place of `own` that is written; none behind it is looked at.
@@ -140,6 +149,9 @@ def _attended(
 ) -> Tensor:
     """One operation of PyTorch's: a compiler calls it and does not look inside."""
     (n, h, _, d), (b, g, q, _) = query.shape, prefix_keys.shape
+    prefix_keys, prefix_values = (
+        part if part.stride(3) == 1 else part.contiguous() for part in (prefix_keys, prefix_values)
+    )
     copies, heads = n // b, h // g
     together = min(TOGETHER, triton.next_power_of_2(copies))
     out = torch.empty(n, 1, h, d, device=query.device, dtype=values.dtype)
@@ -159,6 +171,8 @@ def _attended(
         query.stride(0),
         query.stride(1),
         bias.stride(0),
+        *prefix_keys.stride()[:3],
+        *prefix_values.stride()[:3],
         groups=g,
         heads=heads,
         asked=max(LEAST, triton.next_power_of_2(together * heads)),
@@ -168,6 +182,7 @@ def _attended(
         prefix_block=PREFIX_BLOCK,
         own_block=OWN_BLOCK,
         num_warps=WARPS,
+        num_stages=STAGES,
     )
     return out
 

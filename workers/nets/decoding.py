@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicLayer
 
 from workers.nets.attention import Prefix, mask_bias, set_prefix
 from workers.nets.language_model import LanguageModel
+from workers.nets.scoring import scorer
 
 try:
     from workers.nets.draw_kernel import draw
@@ -58,7 +59,8 @@ class Decoding:
         """
         (r, n), (b, q) = uniform.shape, query_mask.shape
         device, k = hidden.device, n // b
-        self.model, self.temperature, self.read_value, self.ran = model, temperature, read_value, ran
+        self.model, self.read_value, self.ran = model, read_value, ran
+        self._scores = scorer(model, temperature, multiple_of=BLOCK)
         self.uniform = uniform
         self.hidden = hidden.repeat_interleave(k, dim=0)
         self.tokens = torch.zeros(n, r, dtype=torch.int64, device=device)
@@ -95,7 +97,7 @@ class Decoding:
     def _draw(self) -> Tensor:
         """(n,) the next tokens, noted with their log-probabilities and values."""
         uniform = self.uniform.index_select(0, self._drawn)[0]
-        token, logprob = sample(self.model.scores(self.hidden, self.temperature, multiple_of=BLOCK), uniform)
+        token, logprob = sample(self._scores(self.hidden), uniform)
         self.tokens.index_copy_(1, self._drawn, token.unsqueeze(1))
         self.logprobs.index_copy_(1, self._drawn, logprob.unsqueeze(1))
         if self.read_value is not None:
@@ -167,6 +169,14 @@ def _below(target: Tensor, end: Tensor) -> Tensor:
     return torch.minimum(target, torch.nextafter(end, torch.zeros_like(end)))
 
 
+class QueryLayer(DynamicLayer):  # type: ignore[misc]
+    """Keys and values of one block of whole queries, kept as they come: nothing stands before them."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        self.keys, self.values, self.is_initialized = key_states, value_states, True
+        return key_states, value_states
+
+
 class FixedLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one block behind its queries', with room for all tokens to come; the unwritten are masked.
 
@@ -180,7 +190,10 @@ class FixedLayer(DynamicLayer):  # type: ignore[misc]
         self._read = read
         # Zeros: a weight of 0 times NaN would be NaN. Tensors of their own: compiled code would copy what views share.
         self.keys, self.values = (prefix.keys.new_zeros(b * copies, groups, room, d) for _ in range(2))
-        set_prefix(self.keys, Prefix(prefix.keys, prefix.values, read))
+        parts = (prefix.keys, prefix.values)
+        if prefix.keys.device.type == "cpu":  # whose products would put them together for each token
+            parts = (prefix.keys.contiguous(), prefix.values.contiguous())
+        set_prefix(self.keys, Prefix(*parts, read))
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         self.keys.index_copy_(2, self._read, key_states.to(self.keys.dtype))

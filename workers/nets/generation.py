@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
+from transformers import Cache
 
 from workers.nets.compiling import cast_ahead
-from workers.nets.decoding import Decoding
+from workers.nets.decoding import Decoding, QueryLayer
 from workers.nets.language_model import FINAL, LanguageModel, causal_mask
 from workers.rlhf.masks import position_ids
 from workers.rlhf.types import TrunkStates
@@ -74,7 +74,7 @@ def generate(
     watched = nullcontext() if keep_layer is None else model.watching((keep_layer, FINAL), seen)
     # Not inference mode: there autocast would cast every weight anew for every token.
     with torch.inference_mode(False), torch.no_grad(), _casts_kept(model), cast_ahead(model), watched:
-        prefix = DynamicCache(config=model.model.config)
+        prefix = Cache(layers=[QueryLayer() for _ in range(model.num_layers)])
         hidden = model.run_trunk(queries, causal_mask(query_mask), position_ids(query_mask), prefix)
         states = None if keep_layer is None else _with_room(seen[keep_layer], samples_per_query, response_tokens - 1)
 
