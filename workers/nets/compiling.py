@@ -125,7 +125,8 @@ class _Step:
             raise
         except Exception as error:  # in whatever way such an architecture fails
             self.devices = ()
-            raise _UntraceableError(str(error).strip().partition("\n")[0]) from error
+            # The first line may name no more than the compiler.
+            raise _UntraceableError(" ".join(str(error).split("\n")[:2]).strip()) from error
 
 
 def _run(forward: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
