@@ -20,6 +20,9 @@ BACKEND = "inductor"
 CAST = (nn.Linear, Conv1D)
 """Modules whose weights autocast casts whole."""
 
+FORMS = 16
+"""Of sampling that a process may compile: queries and steps, of each model and precision, and of a single row."""
+
 log = structlog.get_logger()
 
 
@@ -118,8 +121,7 @@ class _Step:
 
     def __call__(self, forward: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
         try:
-            # Else sizes that happen to be equal would have to stay so, and scales that may vary cost a second tracing.
-            with shapes.patch(use_duck_shape=False), tracing.patch(specialize_float=True):  # type: ignore[attr-defined]
+            with _traced_once():
                 return self._run(forward, args, kwargs)
         except torch.OutOfMemoryError:
             raise
@@ -127,6 +129,16 @@ class _Step:
             self.devices = ()
             # The first line may name no more than the compiler.
             raise _UntraceableError(" ".join(str(error).split("\n")[:2]).strip()) from error
+
+
+@contextmanager
+def _traced_once() -> Iterator[None]:
+    """Else sizes that happen to be equal would have to stay so, and scales that may vary cost a second tracing."""
+    with (
+        shapes.patch(use_duck_shape=False),  # type: ignore[attr-defined]
+        tracing.patch(specialize_float=True, recompile_limit=FORMS),
+    ):
+        yield
 
 
 def _run(forward: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:

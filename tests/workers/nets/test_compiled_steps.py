@@ -70,8 +70,9 @@ def test_steps_are_the_same_and_compiled_once_for_all_layers_and_sizes(family: s
 @pytest.mark.parametrize("family", FAMILIES)
 def test_steps_are_the_same_under_autocast(family: str) -> None:
     plain, compiled = pair(family)
-    for shape in SHAPES[:2]:
-        assert_same(written(plain, shape, bf16=True), written(compiled, shape, bf16=True), tolerance=1e-5)
+    with torch._dynamo.config.patch(recompile_limit=1):  # sampling has a limit of its own
+        for shape in SHAPES[:2]:
+            assert_same(written(plain, shape, bf16=True), written(compiled, shape, bf16=True), tolerance=1e-5)
     assert counters["stats"]["unique_graphs"] == 2
 
 
