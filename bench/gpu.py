@@ -95,7 +95,7 @@ def sampled_per_second_compiled(shape: Shape, options: Namespace) -> dict[int, f
 
 
 def sampled_per_second(shape: Shape, options: Namespace, *, compiled: bool = False) -> dict[int, float]:
-    """Tokens per second by batch size, queries read once for four samples each."""
+    """Tokens per second by batch size, queries read once for all their samples."""
     policy = Policy(LanguageModel(shape.model().to(options.device))).requires_grad_(False)
     if compiled:
         compile_all(policy)
@@ -103,9 +103,9 @@ def sampled_per_second(shape: Shape, options: Namespace, *, compiled: bool = Fal
 
 
 def _sampling_rate(policy: Policy, options: Namespace, rows: int) -> float:
-    _written(policy, options, rows=rows // 4, bf16=True, samples=4)
+    _written(policy, options, rows=rows // options.samples, bf16=True, samples=options.samples)
     began = now()
-    tokens, _ = _written(policy, options, rows=rows // 4, bf16=True, samples=4)
+    tokens, _ = _written(policy, options, rows=rows // options.samples, bf16=True, samples=options.samples)
     return tokens.numel() / (now() - began)
 
 
@@ -219,6 +219,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--batch", type=int, default=1024, help="episodes per PPO step")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--batches", default="64,512,2048,8192", help="samples written at once")
+    parser.add_argument("--samples", type=int, default=4, help="of each query, where tokens per second are measured")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seconds", type=float, default=420, help="nothing is begun later than this")
     return parser.parse_args(arguments)

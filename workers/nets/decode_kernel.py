@@ -15,11 +15,11 @@ TOGETHER = 4
 LEAST = 16
 """Rows, columns and sums of a product must have so many."""
 PREFIX_BLOCK = 64
-OWN_BLOCK = 32
+OWN_BLOCK = 16
 """Tokens that are looked at together: of what rows share, of what is each row's own."""
-WARPS = 4
+WARPS = 1
 STAGES = 1
-"""Blocks that are on their way at once: more take memory of which other programs could have been working."""
+"""Blocks that are on their way at once. Many small programs that wait for memory do better here than few large ones."""
 
 
 @triton.jit
@@ -46,7 +46,6 @@ def _attend(  # type: ignore[no-untyped-def]
     out,
     scaling,
     prefix_tokens,
-    room,
     copies,
     query_row,
     query_head,
@@ -57,6 +56,9 @@ def _attend(  # type: ignore[no-untyped-def]
     value_row,
     value_group,
     value_token,
+    own_row,
+    own_group,
+    own_token,
     groups: tl.constexpr,
     heads: tl.constexpr,
     asked: tl.constexpr,
@@ -99,11 +101,11 @@ def _attend(  # type: ignore[no-untyped-def]
     written = tl.load(read) + 1
     column = tl.arange(0, together * own_block)
     of = first + column // own_block
-    begin_own = ((text * copies + of) * groups + group) * room * width
+    begin_own = (text * copies + of) * own_row + group * own_group
     for start in range(0, written, own_block):
         tokens = start + column % own_block
         there = (tokens < written) & (of < copies)
-        places = begin_own[:, None] + tokens[:, None] * width + dims[None, :]
+        places = (begin_own + tokens * own_token)[:, None] + dims[None, :]
         key = tl.load(keys + places, mask=there[:, None] & wide, other=0.0)
         value = tl.load(values + places, mask=there[:, None] & wide, other=0.0)
         mine = there[None, :] & (copy[:, None] == of[None, :]) & real[:, None]
@@ -127,7 +129,7 @@ def decode_attention(
     Args:
         query: (n, h, 1, d) float, d contiguous.
         prefix: keys and values, (b, g, q, d) float; n / b rows continue each.
-        own: keys and values, (n, g, s, d) float, contiguous.
+        own: keys and values, (n, g, s, d) float, both laid out alike, d contiguous.
         bias: (n, 1, 1, q + s) float32, the last contiguous.
         read: (1,) int64, the last place of `own` that is written; none behind it is looked at.
     Returns: (n, 1, h, d) of the values' type.
@@ -166,13 +168,13 @@ def _attended(
         out,
         scaling,
         q,
-        keys.shape[2],
         copies,
         query.stride(0),
         query.stride(1),
         bias.stride(0),
         *prefix_keys.stride()[:3],
         *prefix_values.stride()[:3],
+        *keys.stride()[:3],
         groups=g,
         heads=heads,
         asked=max(LEAST, triton.next_power_of_2(together * heads)),
