@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench._shapes import SHAPES, VOCABULARY, Shape, episode_operations
-from bench.ppo import profiles, summary, table
+from bench.ppo import AS_IT_COMES, profiles, summary, table
 
 ROOT = Path(__file__).parents[2]
 UNIT = Shape(layers=3, width=10, heads=1)
@@ -50,6 +50,15 @@ def test_ratios_are_of_neighbours() -> None:
     assert row["episodes_per_second"] == {"median": 4.0, "range": [1.0, 9.0]}
     assert row["peak_mib"] == 90.0
     assert "4.000 (1.000 to 9.000) | 2.00 (2.00) | 1.0 / 2.0 / 3.0 | 50% of 100 GFLOP/s | 90 |" in table([row])
+
+
+def test_a_peer_as_it_comes_is_held_against_ours_too() -> None:
+    peers, usual = [run(2.0), run(1.0)], [run(0.5), run(0.25)]
+    row = summary("bf16", "shared", [run(4.0), run(3.0)], peers, usual)
+    assert (row["times_trl"], row["times_as_it_comes"]) == (2.5, 10.0)
+    assert "2.50 (2.50) and 10.00 as it comes" in table([row])
+    own = summary("bf16", AS_IT_COMES, usual, peers, usual)
+    assert not {"times_trl", "times_as_it_comes", "of_ceiling"} & own.keys()
 
 
 def test_our_side_runs_and_counts() -> None:
