@@ -5,13 +5,15 @@ compared. All sums over the vocabulary are taken in float32 at least, whatever t
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 STRIP_NUMBERS = (1_500_000, 64_000_000)
 """Logits held at once by `head_logprobs`, on a CPU and on a GPU."""
+KEPT_NUMBERS = (64_000_000, 0)
+"""Logits kept for the backward pass of a head that trains, likewise; where there are more it computes them anew."""
 LEAST_STRIP = 1024
 """Tokens of the vocabulary; narrower products are slow."""
 ALIGNED = 64
@@ -62,50 +64,76 @@ def gather_logprobs(logits: Tensor, tokens: Tensor, temperature: float) -> Tenso
     return _token_logprobs(logits, tokens, temperature)
 
 
+class _Kept(NamedTuple):
+    """What a strip of the vocabulary leaves for the backward pass."""
+
+    strip: slice
+    terms: Tensor
+    """(n, strip) exp(logits / T - top)."""
+    top: Tensor
+    """(n, 1), the largest of a row's logits / T up to here."""
+
+
 class _HeadLogprobs(torch.autograd.Function):
     """log_softmax((hidden W^T + c) / T) at one token per row, a strip of the vocabulary at a time.
 
-    No strip is kept. Where the head is not trained, the forward pass also sums softmax-weighted rows of W, since the
-    gradient in `hidden` is that sum's difference from the token's own row; else the backward pass computes strips anew.
+    The forward pass also sums softmax-weighted rows of W, since the gradient in `hidden` is that sum's difference from
+    the token's own row. Where the head is trained strips are kept for its gradient, or, if they are many, none is and
+    the backward pass computes them anew.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, temperature: float
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, temperature: float, most: int
     ) -> Tensor:
         ctx.temperature = temperature
         ctx.trains_head = ctx.needs_input_grad[1] or ctx.needs_input_grad[2]
+        ctx.kept = [] if ctx.trains_head and len(hidden) * len(weight) <= most else None
         scaled = hidden / temperature
-        mixed = torch.zeros_like(hidden) if ctx.needs_input_grad[0] and not ctx.trains_head else None
-        normaliser = _normaliser(scaled, weight, bias, temperature, mixed)
+        mixes = ctx.needs_input_grad[0] and (ctx.kept is not None or not ctx.trains_head)
+        mixed = torch.zeros_like(hidden) if mixes else None
+        normaliser = _normaliser(scaled, weight, bias, temperature, mixed, ctx.kept)
         said: Tensor = torch.linalg.vecdot(scaled, weight[tokens])
         if bias is not None:
             said += bias[tokens] / temperature
-        if mixed is not None:
-            ctx.save_for_backward(weight[tokens].sub_(mixed).div_(temperature))
-        elif ctx.trains_head:
-            ctx.save_for_backward(scaled, weight, bias, tokens, normaliser)
+        slope = None if mixed is None else weight[tokens].sub_(mixed).div_(temperature)
+        ctx.save_for_backward(slope, *((scaled, weight, bias, tokens, normaliser) if ctx.trains_head else ()))
         return said - normaliser
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
+        slope, *rest = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
             if not ctx.trains_head:
-                (slope,) = ctx.saved_tensors
-                return slope * grad.unsqueeze(1), None, None, None, None
-            return *_head_gradients(ctx, grad), None, None
+                return slope * grad.unsqueeze(1), None, None, None, None, None
+            if (kept := ctx.kept) is None:
+                return *_computed_anew(ctx, grad), None, None, None
+            ctx.kept = None  # a vocabulary's worth for every token: not to wait until the graph goes
+            hidden_grad = None if slope is None else slope * grad.unsqueeze(1)
+            return hidden_grad, *_from_kept(ctx, kept, rest, grad), None, None, None
 
 
 def _normaliser(
-    scaled: Tensor, weight: Tensor, bias: Tensor | None, temperature: float, mixed: Tensor | None
+    scaled: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    temperature: float,
+    mixed: Tensor | None,
+    kept: list[_Kept] | None,
 ) -> Tensor:
-    """(n,) logsumexp over the vocabulary; `mixed`, zeros (n, width), becomes the mean of W's rows under the softmax."""
+    """(n,) logsumexp over the vocabulary.
+
+    Args:
+        mixed: zeros (n, width); becomes the mean of W's rows under the softmax.
+        kept: empty; becomes a part for each strip.
+    """
     top = scaled.new_full((len(scaled), 1), -torch.inf)
     total = torch.zeros_like(top)
     strips = _strips(scaled, weight)
     room = scaled.new_empty(len(scaled), _width(strips))
     for strip in strips:
+        room = room if kept is None else torch.empty_like(room)
         terms = product(scaled, weight[strip], out=room[:, : strip.stop - strip.start])
         if bias is not None:
             terms.add_(bias[strip] / temperature)
@@ -115,6 +143,8 @@ def _normaliser(
         total.mul_(shrink).add_(terms.sum(dim=1, keepdim=True))
         if mixed is not None:
             mixed.mul_(shrink).addmm_(terms, weight[strip])
+        if kept is not None:
+            kept.append(_Kept(strip, terms, new_top))
         top = new_top
     if mixed is not None:
         mixed.div_(total)
@@ -122,13 +152,31 @@ def _normaliser(
     return normaliser
 
 
-def _head_gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Of hidden states, weight and bias; d logprob / d logits = (onehot - softmax) / T.
+def _from_kept(ctx: Any, kept: list[_Kept], saved: list[Tensor], grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of weight and bias; what a strip's terms lack to a softmax is multiplied into what is narrow."""
+    scaled, weight, bias, tokens, normaliser = saved
+    step = (grad / ctx.temperature).unsqueeze(1)
+    weighted = scaled * step
+    weight_grad = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
+    bias_grad = torch.zeros_like(bias).index_add_(0, tokens, step.squeeze(1)) if ctx.needs_input_grad[2] else None
+    for strip, terms, top in kept:
+        share = (top - normaliser.unsqueeze(1)).exp_()
+        if weight_grad is not None:
+            torch.mm(terms.t(), weighted * share, out=weight_grad[strip]).neg_()
+        if bias_grad is not None:
+            bias_grad[strip] -= (terms.t() @ (step * share)).squeeze(1)
+    if weight_grad is not None:
+        weight_grad.index_add_(0, tokens, weighted).mul_(ctx.temperature)
+    return weight_grad, bias_grad
+
+
+def _computed_anew(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Gradients of hidden states, weight and bias; d logprob / d logits = (onehot - softmax) / T.
 
     A strip of the softmax stands on its side, so that the normaliser is subtracted as a product's bias; its factors
     are multiplied into what is narrow.
     """
-    scaled, weight, bias, tokens, normaliser = ctx.saved_tensors
+    _, scaled, weight, bias, tokens, normaliser = ctx.saved_tensors
     wants = ctx.needs_input_grad
     step = (grad / ctx.temperature).unsqueeze(1)
     weighted = scaled * step
@@ -177,11 +225,19 @@ def _width(strips: list[slice]) -> int:
     return widest + -widest % ALIGNED
 
 
-_head_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float], Tensor] = _HeadLogprobs.apply
+_head_logprobs: Callable[[Tensor, Tensor, Tensor | None, Tensor, float, int], Tensor] = _HeadLogprobs.apply
 
 
-def head_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor, temperature: float) -> Tensor:
-    """As `gather_logprobs` of the logits hidden weight^T + bias, without ever holding them whole.
+def head_logprobs(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    tokens: Tensor,
+    temperature: float,
+    *,
+    most_kept: int | None = None,
+) -> Tensor:
+    """As `gather_logprobs` of the logits hidden weight^T + bias, holding a strip of them at a time where they are many.
 
     Args:
         hidden: (b, r, width) float, of the weight's type.
@@ -189,6 +245,8 @@ def head_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: T
         bias: (v,) float or None.
         tokens: (b, r) int64 in [0, v).
         temperature: positive.
+        most_kept: numbers that may be kept for the gradient of the head, up to one for each logit; None:
+            `KEPT_NUMBERS`. With more logits each is computed twice.
     Returns: (b, r), of the weight's type, nats; differentiable once in hidden states, weight and bias.
     Raises: ValueError if shapes disagree or the temperature is not positive.
     """
@@ -197,7 +255,8 @@ def head_logprobs(hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: T
     _require_positive(temperature)
     with torch.autocast(hidden.device.type, enabled=False):
         rows = hidden.reshape(-1, hidden.shape[-1])
-        return _head_logprobs(rows, weight, bias, tokens.reshape(-1), temperature).view(tokens.shape)
+        most = KEPT_NUMBERS[rows.device.type == "cuda"] if most_kept is None else most_kept
+        return _head_logprobs(rows, weight, bias, tokens.reshape(-1), temperature, most).view(tokens.shape)
 
 
 def entropy(logits: Tensor, temperature: float) -> Tensor:

@@ -1,4 +1,5 @@
 import math
+import weakref
 
 import pytest
 import torch
@@ -72,8 +73,9 @@ def head(*, rows: int = 6, vocabulary: int = 2500) -> tuple[torch.Tensor, ...]:
 
 
 @pytest.mark.parametrize("with_bias", [False, True])
+@pytest.mark.parametrize("most_kept", [0, 6 * 2500])
 @pytest.mark.parametrize("trained", ["all", "hidden", "head", "none"])
-def test_logprobs_from_hidden_states_are_those_of_the_logits(with_bias: bool, trained: str) -> None:
+def test_logprobs_from_hidden_states_are_those_of_the_logits(with_bias: bool, trained: str, most_kept: int) -> None:
     assert LEAST_STRIP < 2500
     results = []
     for stripped in (False, True):
@@ -83,7 +85,7 @@ def test_logprobs_from_hidden_states_are_those_of_the_logits(with_bias: bool, tr
         bias.requires_grad_(trained in ("all", "head"))
         given = bias if with_bias else None
         if stripped:
-            logprobs = head_logprobs(hidden, weight, given, tokens, 0.7)
+            logprobs = head_logprobs(hidden, weight, given, tokens, 0.7, most_kept=most_kept)
         else:
             logprobs = gather_logprobs(torch.nn.functional.linear(hidden, weight, given), tokens, 0.7)
         if trained != "none":
@@ -95,14 +97,33 @@ def test_logprobs_from_hidden_states_are_those_of_the_logits(with_bias: bool, tr
             torch.testing.assert_close(found, expected)
 
 
+def test_a_graph_that_is_kept_gives_its_gradient_again() -> None:
+    hidden, weight, _, tokens = head()
+    logprobs = head_logprobs(hidden.requires_grad_(), weight.requires_grad_(), None, tokens, 0.7)
+    first = torch.autograd.grad(logprobs.sum(), (hidden, weight), retain_graph=True)
+    for one, again in zip(first, torch.autograd.grad(logprobs.sum(), (hidden, weight)), strict=True):
+        torch.testing.assert_close(one, again)
+
+
+def test_what_is_kept_for_a_gradient_goes_with_it() -> None:
+    hidden, weight, _, tokens = head()
+    logprobs = head_logprobs(hidden, weight.requires_grad_(), None, tokens, 0.7)
+    kept = weakref.ref(logprobs.grad_fn.next_functions[0][0].kept[0].terms)  # type: ignore[union-attr]
+    assert kept() is not None
+    logprobs.sum().backward(retain_graph=True)
+    assert kept() is None
+
+
 def test_extreme_logits_neither_overflow_nor_vanish() -> None:
     hidden = torch.tensor([[[500.0, 0.0]], [[-500.0, 0.0]]])
     weight = torch.zeros(3000, 2)
     weight[2999, 0] = 1.0  # behind two strips of zeros
     tokens = torch.tensor([[2999], [2999]])
-    assert head_logprobs(hidden, weight, None, tokens, 1.0).flatten().tolist() == pytest.approx(
-        [0.0, -500 - math.log(2999)]
-    )
+    logprobs = head_logprobs(hidden, weight.requires_grad_(), None, tokens, 1.0)
+    assert logprobs.flatten().tolist() == pytest.approx([0.0, -500 - math.log(2999)])
+    (slope,) = torch.autograd.grad(logprobs.sum(), weight)
+    assert slope[2999, 0].item() == pytest.approx(-500)  # of the second text alone, which holds it impossible
+    assert slope[0, 0].item() == pytest.approx(500 / 2999)
 
 
 def test_shapes_of_hidden_states_are_named() -> None:
