@@ -256,6 +256,7 @@ def head_logprobs(
     with torch.autocast(hidden.device.type, enabled=False):
         rows = hidden.reshape(-1, hidden.shape[-1])
         most = KEPT_NUMBERS[rows.device.type == "cuda"] if most_kept is None else most_kept
+        most = most if torch.is_grad_enabled() else 0  # asked here: within a function of autograd's it never is
         return _head_logprobs(rows, weight, bias, tokens.reshape(-1), temperature, most).view(tokens.shape)
 
 
