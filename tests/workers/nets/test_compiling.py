@@ -111,8 +111,7 @@ def test_a_gpu_samples_the_same_from_compiled_blocks(family: str) -> None:
             ]
         assert torch.equal(written[0].tokens, written[1].tokens)
         torch.testing.assert_close(written[0].logprobs, written[1].logprobs, rtol=1e-4, atol=1e-5)
-    # Queries and decode steps of every layer; one sample of each query is compiled for itself.
-    assert 2 <= counters["stats"]["unique_graphs"] <= 4
+    assert counters["stats"]["unique_graphs"] == 2  # queries, steps: of every layer and size, and none was given up
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # the compiler's own
