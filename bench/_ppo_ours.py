@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from app.hparams import PPOHParams, TaskHParams
-from bench._shapes import LANES, Shape, episode_operations, machine, matrix_ceiling, set_lane
+from app.hparams import MIDDLE_MEANS, PPOHParams, TaskHParams
+from bench._shapes import LANES, REWARDS, Shape, episode_operations, machine, matrix_ceiling, set_lane
 from workers.nets.compiling import compile_all
 from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
-from workers.nets.reward_model import RewardModel
+from workers.nets.reward_model import Read, RewardModel
 from workers.nets.value_head import ValueNetwork
 from workers.ppo_trainer import PPOTrainer, Progress
 from workers.ranks import ALONE, Ranks
@@ -92,11 +92,15 @@ def make_trainer(options: argparse.Namespace, *, bf16: bool, device: str = "cpu"
     return trainer
 
 
-def make_reward(options: argparse.Namespace, *, device: str = "cpu") -> RewardModel:
-    """A reward model of the policy's size with a trunk of its own."""
+def make_reward(options: argparse.Namespace, trainer: PPOTrainer) -> RewardModel:
+    """A reward model of the policy's size with a trunk of its own; or a head on the reference, as the presets fit."""
+    generator, reference = torch.Generator().manual_seed(0), trainer.reference.language_model
+    if options.reward == "head":
+        reads = [Read(layer=reference.layer_at(one.depth), pooling=one.pooling) for one in MIDDLE_MEANS]
+        return RewardModel(reference, reads=reads, frozen=True, generator=generator).requires_grad_(False)
     shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
-    trunk = LanguageModel(shape.model().to(device))
-    reward = RewardModel(trunk, frozen=False, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
+    trunk = LanguageModel(shape.model().to(reference.device))
+    reward = RewardModel(trunk, frozen=False, generator=generator).requires_grad_(False)
     if options.compiled:
         compile_all(reward)
     return reward
@@ -105,9 +109,10 @@ def make_reward(options: argparse.Namespace, *, device: str = "cpu") -> RewardMo
 def one_step(trainer: PPOTrainer, queries: QueryBatch, reward: RewardModel, watch: Stopwatch) -> dict[str, float]:
     """Seconds of one update and its phases."""
     began, cpu = now(), time.process_time()
-    sampled = trainer.sample(queries)
+    sampled = trainer.sample(queries, reward)
     sampled_at, reference = now(), watch.taken()
-    rollout = trainer.rollout(sampled, trainer.scores(sampled, reward))
+    scores = trainer.scores(sampled, reward) if sampled.scores is None else sampled.scores
+    rollout = trainer.rollout(sampled, scores)
     scored_at = now()
     trainer.step(rollout)
     ended = now()
@@ -144,6 +149,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lane", choices=LANES, required=True)
     parser.add_argument("--separate", action="store_true", help="values from a network of their own, as the peer's")
     parser.add_argument("--frozen", type=int, default=0, help="lowest layers that are not trained")
+    parser.add_argument("--reward", choices=REWARDS, default=REWARDS[0])
     parser.add_argument("--plain-trunk", action="store_true", help="compute frozen layers anew in every pass")
     parser.add_argument("--micro", type=int, default=0, help="rows per pass; 0: the whole batch")
     parser.add_argument("--compiled", action="store_true", help="blocks compiled for the passes of training")
@@ -157,7 +163,8 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     bf16 = set_lane(options.lane)
-    trainer, reward = make_trainer(options, bf16=bf16), make_reward(options)
+    trainer = make_trainer(options, bf16=bf16)
+    reward = make_reward(options, trainer)
     watch = Stopwatch(trainer.reference)
     queries = [QueryBatch.same(ids, ids >= 0) for ids in batches(options)]
     steps = [one_step(trainer, batch, reward, watch) for batch in queries]
@@ -165,7 +172,13 @@ def main() -> None:
     seconds = {name: statistics.median(step[name] for step in kept) for name in kept[0]}
     shape = Shape(layers=options.layers, width=options.width, heads=options.heads)
     needed = episode_operations(
-        shape, options.query, options.response, options.epochs, separate=options.separate, frozen=options.frozen
+        shape,
+        options.query,
+        options.response,
+        options.epochs,
+        separate=options.separate,
+        frozen=options.frozen,
+        head=options.reward == "head",
     )
     ceiling = matrix_ceiling(shape, options.batch * (options.query + options.response), bf16=bf16)
     rate = options.batch / seconds["step"]

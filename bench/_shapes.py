@@ -12,6 +12,9 @@ VOCABULARY = 50257
 LANES = ("fp32", "fp32-onednn", "bf16")
 """Products in float32 as PyTorch does them by default, by oneDNN where that stays float32, and in bfloat16."""
 
+REWARDS = ("model", "head")
+"""A reward model of the policy's size, or a head on hidden states of the reference."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
@@ -45,21 +48,30 @@ SHAPES = {
 
 
 def episode_operations(
-    shape: Shape, query: int, response: int, epochs: int, *, separate: bool = False, frozen: int = 0
+    shape: Shape,
+    query: int,
+    response: int,
+    epochs: int,
+    *,
+    separate: bool = False,
+    frozen: int = 0,
+    head: bool = False,
 ) -> float:
     """Operations that one PPO episode needs if nothing is computed twice.
 
     Sampling with its cache, the reference, a reward model, and forward and backward passes over the blocks that train;
-    the LM head on the response alone.
+    the LM head on the response alone. Blocks count whole: the yardstick of all sides, though ours leaves most of the
+    last block out for tokens that nobody reads.
 
     Args:
         separate: values come from a network of their own.
         frozen: lowest layers that are computed once, while sampling.
+        head: the reward model is a head on the reference, which costs nothing.
     """
     text, trained = query + response, shape.layers - frozen
     sampling = shape.layers * shape.block(text) + shape.head(response)
     reference = trained * shape.block(text) + shape.head(response)
-    reward = shape.layers * shape.block(text)
+    reward = 0.0 if head else shape.layers * shape.block(text)
     passes = 3 * trained * shape.block(text) + (2 if frozen else 3) * shape.head(response)
     values = (shape.layers * shape.block(text)) * (1 + 3 * epochs) if separate else 0.0
     return sampling + reference + reward + epochs * passes + values

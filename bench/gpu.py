@@ -124,13 +124,15 @@ def training(shape: Shape, options: Namespace, *, compiled: bool = False) -> dic
         separate=False,
         frozen=0,
         plain_trunk=False,
+        reward="model",
         compiled=compiled,
         micro=rows_at_once(shape, options.batch),
     )
     if options.device == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    trainer, reward = make_trainer(asked, bf16=True, device=options.device), make_reward(asked, device=options.device)
+    trainer = make_trainer(asked, bf16=True, device=options.device)
+    reward = make_reward(asked, trainer)
     watch = Stopwatch(trainer.reference)
     steps = [
         one_step(trainer, QueryBatch.same(ids, ids >= 0), reward, watch)

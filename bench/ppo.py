@@ -19,7 +19,7 @@ from typing import Any
 
 from bench._peers import PINS, peer_python, run_json
 from bench._ppo_agreement import agreement
-from bench._shapes import LANES, SHAPES, machine
+from bench._shapes import LANES, REWARDS, SHAPES, machine
 
 AS_IT_COMES = "trl as it comes"
 """It asks for bfloat16, which its trainer does not hand on, and computes activations twice."""
@@ -38,7 +38,7 @@ def ours(options: argparse.Namespace, lane: str, variant: str) -> dict[str, Any]
     top = ["--frozen", str(frozen_layers(options))]
     extra = {"shared": [], "separate": ["--separate"], "top": top, "compiled": ["--compiled"]}[variant]
     command: list[str | Path] = [sys.executable, "-m", "bench._ppo_ours", *words(options), "--lane", lane, *extra]
-    command += ["--micro", str(options.micro), "--profile", str(options.profile)]
+    command += ["--micro", str(options.micro), "--profile", str(options.profile), "--reward", options.reward]
     return run_json(command)
 
 
@@ -148,6 +148,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=0, help="0: as PyTorch finds them")
     parser.add_argument("--lanes", default=",".join(LANES))
     parser.add_argument("--variants", default="shared,separate,top", help="top: only the highest third is trained")
+    parser.add_argument(
+        "--reward", choices=REWARDS, default=REWARDS[0], help="ours; head: on the reference, as presets"
+    )
     parser.add_argument("--agree", action="store_true", help="compare the numbers of both sides first")
     parser.add_argument("--as-it-comes", action="store_true", help="a run of the peer in its default settings, too")
     parser.add_argument("--peer-python", type=Path, help="an interpreter that has the peers; else one is made")

@@ -37,7 +37,7 @@ def options_of(words: list[str]) -> Namespace:
     parser.add_argument("--member", action="store_true", help="be one of the processes")
     options = parser.parse_args(words)
     shape = SHAPES[options.model]
-    fixed = {"warmup": 1, "separate": False, "plain_trunk": False, "compiled": False, "micro": 0}
+    fixed = {"warmup": 1, "separate": False, "plain_trunk": False, "compiled": False, "micro": 0, "reward": "model"}
     return Namespace(**vars(options) | fixed, layers=shape.layers, width=shape.width, heads=shape.heads)
 
 
@@ -46,7 +46,8 @@ def member(options: Namespace) -> None:
     ranks = join("never")
     device = f"cuda:{ranks.rank}" if torch.cuda.is_available() else "cpu"
     bf16 = precision.configure(device, max(1, torch.get_num_threads())).bf16
-    trainer, reward = make_trainer(options, bf16=bf16, device=device, ranks=ranks), make_reward(options, device=device)
+    trainer = make_trainer(options, bf16=bf16, device=device, ranks=ranks)
+    reward = make_reward(options, trainer)
     watch, seconds = Stopwatch(trainer.reference), []
     for ids in batches(options):
         queries = QueryBatch.same(ids.to(device), (ids >= 0).to(device))

@@ -1,6 +1,6 @@
 """What PPO trains: the policy, and what tells its values: a head on its trunk or a network of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -67,6 +67,8 @@ class ActorCritic:
         *,
         response_tokens: int,
         generator: torch.Generator,
+        keep_layers: Sequence[int] = (),
+        keep_last: bool = False,
         within: tuple[int, int] | None = None,
     ) -> tuple[Generated, Tensor]:
         """A response to each query, and (b, r) values; those of a network of its own from one pass afterwards.
@@ -80,7 +82,8 @@ class ActorCritic:
                 response_tokens=response_tokens,
                 temperature=self.temperature,
                 generator=generator,
-                keep_layer=self.shared_layers or None,
+                keep_layers=keep_layers,
+                keep_last=keep_last,
                 within=within,
             )
         if self.value_network is None and written.values is not None:

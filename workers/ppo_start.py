@@ -79,6 +79,7 @@ class PPOStart:
             log.info("model_sharded", processes=self.ranks.size)
             for network in networks:
                 blocks, methods = network.language_model.blocks, ("generate", "response_hidden")
+                network.language_model.splits_last = False  # a block is gathered for a whole call
                 sharding.shard(
                     network,
                     blocks,

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from app.hparams import PPOHParams, TaskHParams
-from workers.actor_critic import ActorCritic, sliced
+from workers.actor_critic import ActorCritic
 from workers.nets.policy import Policy
+from workers.nets.reward_ensemble import Reward
 from workers.nets.tokenizer import PAD_ID
 from workers.nets.value_head import ValueNetwork
 from workers.ppo_guards import Guards
@@ -21,6 +22,7 @@ from workers.ppo_learner import Learner
 from workers.ppo_objective import Objective
 from workers.ppo_stats import rollout_stats
 from workers.ranks import ALONE, Ranks
+from workers.reference_pass import ReferencePass
 from workers.rlhf.guards import require_finite
 from workers.rlhf.kl import adaptive_kl_coef, damped_kl_coef
 from workers.rlhf.masks import Truncation, response_mask, truncate
@@ -28,7 +30,7 @@ from workers.rlhf.rewards import score_penalty
 from workers.rlhf.schedule import SEED_STRIDE
 from workers.rlhf.types import QueryBatch, Rollout, Sampled, TrunkStates
 from workers.sharding import is_sharded
-from workers.shared_trunk import equal_below, shared_layers
+from workers.shared_trunk import shared_layers
 
 
 class Scorer(Protocol):
@@ -103,7 +105,7 @@ class PPOTrainer:
             bf16=bf16,
             shared_layers=shared_layers(policy) if share_trunk and not is_sharded(policy) else 0,
         )
-        self._reference_shares: bool | None = None
+        self._reference_pass = ReferencePass(reference, self.models)
         self.ranks = ranks
         self.guards = Guards(ppo.guards, reference, ranks)
         self.objective = objective or Objective(ppo)
@@ -114,33 +116,46 @@ class PPOTrainer:
 
         Raises: GuardError when it leaves its bounds; the trainer must then be dropped.
         """
-        sampled = self.sample(queries)
-        return self.step(self.rollout(sampled, self.scores(sampled, scorer)))
+        sampled = self.sample(queries, scorer)
+        scores = self.scores(sampled, scorer) if sampled.scores is None else sampled.scores
+        return self.step(self.rollout(sampled, scores))
 
-    def sample(self, queries: QueryBatch) -> Sampled:
-        """Answer each query once with the current policy; the same answers until `step` has been called."""
+    def sample(self, queries: QueryBatch, scorer: Scorer | None = None) -> Sampled:
+        """Answer each query once with the current policy; the same answers until `step` has been called.
+
+        Args:
+            scorer: if all that it reads comes up on the way, the samples bring its scores with them.
+        """
         generator = torch.Generator(device=queries.ids.device)
         generator.manual_seed(self.seed * SEED_STRIDE + self.progress.update)
         rows, whole = self.ranks.rows(queries.batch_size), self.ranks.whole
         mine = queries.rows(rows)
+        reader = self._reference_pass.reader(scorer, queries)
+        layers = () if reader is None else reader.layers
         written, values = self.models.write(
             mine,
             response_tokens=self.task.response_tokens,
             generator=generator,
+            keep_layers=self._reference_pass.kept(layers),
+            keep_last=bool(layers) and self._reference_pass.shares,
             within=(rows.start, queries.batch_size),
         )
-        responses, trunk = whole(written.tokens), written.trunk
+        below = {one.layer: one for one in written.kept}
+        heard = self._reference_pass.read(mine, written.tokens, below, layers)
+        responses = whole(written.tokens)
         kept = self._truncated(responses)
+        trunk = below.get(self.models.shared_layers)
         return Sampled(
             queries=queries,
             responses=responses,
             logprobs=whole(written.logprobs),
-            ref_logprobs=whole(self._ref_logprobs(mine, written.tokens, trunk)),
+            ref_logprobs=whole(heard.logprobs),
             values=whole(values),
             tokens=kept.tokens,
             lengths=kept.lengths,
             valid=kept.valid,
-            trunk=None if trunk is None else TrunkStates(layer=trunk.layer, states=whole(trunk.states)),
+            trunk=None if trunk is None else self._all(trunk.first(queries.ids.shape[1] + responses.shape[1] - 1)),
+            scores=None if reader is None else whole(self._scored(reader, heard.states, mine, kept.lengths[rows])),
         )
 
     def scores(self, sampled: Sampled, scorer: Scorer) -> Tensor:
@@ -192,27 +207,15 @@ class PPOTrainer:
         self._advance(stats["objective/kl"])
         return stats
 
-    def _ref_logprobs(self, queries: QueryBatch, responses: Tensor, trunk: TrunkStates | None) -> Tensor:
-        """(b, r); in the slices in which the policy is trained, so that both are rounded alike."""
-        if self._reference_shares is None:  # asked once: neither the frozen layers nor the reference change
-            mine, theirs = self.policy.language_model, self.reference.language_model
-            layers = self.models.shared_layers
-            self._reference_shares = layers > 0 and equal_below(mine, theirs, layers)
-        shared = trunk if self._reference_shares else None
+    def _all(self, trunk: TrunkStates) -> TrunkStates:
+        return TrunkStates(layer=trunk.layer, states=self.ranks.whole(trunk.states))
 
-        def read(rows: slice) -> Tensor:
-            out = self.reference(
-                queries.ids[rows],
-                queries.mask[rows],
-                responses[rows],
-                temperature=self.task.temperature,
-                trunk=None if shared is None else shared[rows],
-            )
-            logprobs: Tensor = out.logprobs
-            return logprobs
-
-        with self.models.autocast():
-            return sliced(read, len(responses), self.ppo.micro_batch)
+    def _scored(self, reader: Reward, states: dict[int, Tensor], queries: QueryBatch, lengths: Tensor) -> Tensor:
+        """(b,) float; of truncated responses."""
+        mask = torch.cat([queries.mask, response_mask(lengths, self.task.response_tokens)], dim=1)
+        with torch.no_grad(), self.models.autocast():
+            scores: Tensor = reader.score_states(states, mask)
+        return scores
 
     def _truncated(self, responses: Tensor) -> Truncation:
         if not self.task.ends:

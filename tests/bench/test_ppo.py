@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench._shapes import SHAPES, VOCABULARY, Shape, episode_operations
+from bench._shapes import REWARDS, SHAPES, VOCABULARY, Shape, episode_operations
 from bench.ppo import AS_IT_COMES, profiles, summary, table
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +29,7 @@ def test_an_episode_is_sampling_reference_reward_and_three_passes_per_epoch() ->
     assert separate - whole == pytest.approx(3 * block * (1 + 6))
     top = episode_operations(UNIT, 5, 4, 2, frozen=2)
     assert top == pytest.approx((3 * block + head) + (block + head) + 3 * block + 2 * (3 * block + 2 * head))
+    assert whole - episode_operations(UNIT, 5, 4, 2, head=True) == pytest.approx(3 * block)
 
 
 def test_gpt2_small_costs_what_is_published_of_it() -> None:
@@ -61,11 +62,13 @@ def test_a_peer_as_it_comes_is_held_against_ours_too() -> None:
     assert not {"times_trl", "times_as_it_comes", "of_ceiling"} & own.keys()
 
 
-def test_our_side_runs_and_counts() -> None:
+@pytest.mark.parametrize("reward", REWARDS)
+def test_our_side_runs_and_counts(reward: str) -> None:
     numbers = {"query": 6, "response": 4, "batch": 8, "epochs": 1, "steps": 1, "warmup": 0, "threads": 1}
-    shape = {"layers": 2, "width": 16, "heads": 2}
+    shape = {"layers": 6, "width": 16, "heads": 2}
     words = [word for name, number in (shape | numbers).items() for word in (f"--{name}", str(number))]
     command = [sys.executable, "-m", "bench._ppo_ours", *words, "--lane", "fp32", "--frozen", "1", "--profile", "3"]
+    command += ["--reward", reward]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["episodes_per_second"] == pytest.approx(8 / found["seconds"]["step"])

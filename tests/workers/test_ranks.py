@@ -26,8 +26,8 @@ def torchrun(module: str, *words: object, processes: int = PROCESSES) -> str:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model."""
-    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+    """A tiny model of four layers."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"), layers=4)
 
 
 @pytest.fixture(scope="module")

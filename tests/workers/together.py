@@ -13,10 +13,11 @@ import torch
 import torch.distributed as dist
 from torch import Generator, Tensor
 
-from app.hparams import RewardHParams
+from app.hparams import Pooling, RewardHParams
 from tests.workers.test_ppo_trainer import PPO, batch, counts_happy, make_trainer
 from tests.workers.test_reward_trainer import comparisons, own_copy, samples
 from workers import quiet
+from workers.nets.policy import Policy
 from workers.nets.reward_model import Read, RewardModel
 from workers.ranks import ALONE, Ranks
 from workers.reward_tuning import score_samples, tune
@@ -29,7 +30,7 @@ PPO_CASES: dict[str, tuple[dict[str, object], int]] = {
     "corrected, a separate value network": (SMALL | {"value_network": "separate"}, 0),
     "frozen layers, PyTorch's Adam": (SMALL | {"adam": "pytorch", "minibatches": 1}, 1),
 }
-"""Changed hyperparameters and frozen layers."""
+"""Changed hyperparameters and frozen layers; where there are some, a frozen reward model reads below and above them."""
 REWARD_CASES = {"the last layer": Read(), "a lower layer": Read(layer=1)}
 """The second leaves parameters without gradient."""
 
@@ -51,8 +52,15 @@ def ppo(folder: Path, name: str, ranks: Ranks = ALONE) -> Ended:
     changes, frozen = PPO_CASES[name]
     trainer = make_trainer(folder, PPO.model_copy(update=changes), frozen=frozen, ranks=ranks)
     start = {name: value.clone() for name, value in trainer.models.trained().items()}
-    stats = [trainer.update(batch(folder), counts_happy(folder)) for _ in range(2)]
+    scorer = reads_the_reference(trainer.reference) if frozen else counts_happy(folder)
+    stats = [trainer.update(batch(folder), scorer) for _ in range(2)]
     return _ended(start, trainer.models.trained(), stats, trainer.sample(batch(folder)).responses)
+
+
+def reads_the_reference(reference: Policy) -> RewardModel:
+    """A frozen head on its lower two layers."""
+    reads = (Read(layer=1, pooling=Pooling.MEAN), Read(layer=2, pooling=Pooling.MEAN))
+    return RewardModel(reference.language_model, reads=reads, frozen=True, generator=Generator().manual_seed(5))
 
 
 def reward(name: str, ranks: Ranks = ALONE) -> Ended:

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from workers.nets.decoding import FixedLayer, QueryLayer
 from workers.nets.language_model import LanguageModel
+from workers.nets.last_block import splits_last
 
 BACKEND = "inductor"
 CAST = (nn.Linear, Conv1D)
@@ -49,18 +50,24 @@ def compile_blocks(model: LanguageModel, *, backend: str = BACKEND, steps_on: tu
     Args:
         steps_on: kinds of device where sampling runs compiled too: a CPU gains nothing by it.
     """
+    splits_last(model)  # tried on plain blocks, which compile nothing for it
     step = _Step(backend, steps_on)
     for number, block in enumerate(model.blocks):
         compiled = torch.compile(block.forward, backend=backend, dynamic=True)
         block.forward = _Compiled(block.forward, compiled, step, number)
 
 
+def compiles_sampling(model: LanguageModel) -> bool:
+    """Whether queries and steps run compiled where it is."""
+    form = model.blocks[0].forward
+    return isinstance(form, _Compiled) and form.steps_on(model.device.type)
+
+
 @contextmanager
 def cast_ahead(model: LanguageModel) -> Iterator[None]:
     """While open, what autocast would cast of compiled blocks has been cast: they would do it again at each step."""
     kind = model.device.type
-    form = model.blocks[0].forward
-    wanted = isinstance(form, _Compiled) and form.steps_on(kind) and torch.is_autocast_enabled(kind)
+    wanted = compiles_sampling(model) and torch.is_autocast_enabled(kind)
     # Not what is split over processes, which is gathered later.
     kept = [
         (module, name, value)

@@ -45,6 +45,7 @@ class Decoding:
         uniform: Tensor,
         temperature: float,
         read_value: Callable[[Tensor], Tensor] | None,
+        room: int,
         ran: Callable[[Tensor], None],
     ) -> None:
         """Begin behind the queries.
@@ -54,6 +55,7 @@ class Decoding:
             hidden: (b, width) float; hidden states of their last tokens.
             query_mask: (b, q) bool.
             uniform: (r, n) float32 in [0, 1).
+            room: tokens that are read behind the query: r, or r - 1, since nothing is predicted from the last.
             ran: called after each pass of the trunk with the (1,) int64 place of the token it read; changes tensors
                 only.
         """
@@ -61,7 +63,7 @@ class Decoding:
         device, k = hidden.device, n // b
         self.model, self.read_value, self.ran = model, read_value, ran
         self._scores = scorer(model, temperature, multiple_of=BLOCK)
-        self.uniform = uniform
+        self.uniform, self._room = uniform, room
         self.hidden = hidden.repeat_interleave(k, dim=0)
         self.tokens = torch.zeros(n, r, dtype=torch.int64, device=device)
         self.logprobs = torch.zeros(n, r, device=device)
@@ -71,18 +73,19 @@ class Decoding:
         self._place = torch.full((1,), q, dtype=torch.int64, device=device)
         # No view: compiled code would look at the shape of what it is a view of.
         self._positions = query_mask.sum(dim=1).repeat_interleave(k).unsqueeze(1).clone()
-        seen = torch.nn.functional.pad(query_mask.repeat_interleave(k, dim=0), (0, r - 1), value=False)
+        seen = torch.nn.functional.pad(query_mask.repeat_interleave(k, dim=0), (0, room), value=False)
         self._bias = mask_bias(seen[:, None, None])
-        self._cache = Cache(layers=[FixedLayer(layer, k, r - 1, self._read) for layer in prefix.layers])
+        self._cache = Cache(layers=[FixedLayer(layer, k, room, self._read) for layer in prefix.layers])
 
     def run(self) -> None:
         """All tokens."""
-        steps = self.uniform.shape[0] - 1  # nothing is read behind the last token
+        steps = self._room
         if self.hidden.device.type == "cuda" and steps > EAGER_STEPS:
             steps = self._replay(steps)
         for _ in range(steps):
             self._step()
-        self._draw()
+        if self._room < len(self.uniform):
+            self._draw()
 
     def _step(self) -> None:
         token = self._draw()

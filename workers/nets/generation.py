@@ -4,7 +4,7 @@ Exactly: every token is drawn from softmax(logits / temperature) without top-k o
 nothing, and the log-probabilities are those of that distribution (Ziegler et al. 2019, section 2.1).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from workers.nets.compiling import cast_ahead
+from workers.nets.compiling import cast_ahead, compiles_sampling
 from workers.nets.decoding import Decoding, QueryLayer
 from workers.nets.language_model import FINAL, LanguageModel, causal_mask
+from workers.nets.last_block import last_states_kept, splits_last
 from workers.rlhf.masks import position_ids
 from workers.rlhf.types import TrunkStates
 
@@ -29,8 +30,8 @@ class Generated:
     """(n, r) float32, nats, under softmax(logits / temperature)."""
     values: Tensor | None
     """(n, r) float32; what `read_value` made of the hidden state before each token; None without it."""
-    trunk: TrunkStates | None = None
-    """Of all n texts but their last tokens; None unless asked for."""
+    kept: tuple[TrunkStates, ...] = ()
+    """Of all n texts, one for each layer that was asked for, in that order."""
 
 
 def generate(
@@ -43,7 +44,8 @@ def generate(
     generator: torch.Generator,
     samples_per_query: int = 1,
     read_value: Callable[[Tensor], Tensor] | None = None,
-    keep_layer: int | None = None,
+    keep_layers: Sequence[int] = (),
+    keep_last: bool = False,
     within: tuple[int, int] | None = None,
 ) -> Generated:
     """Sample `samples_per_query` responses to each query; the query is read once for all of them.
@@ -55,7 +57,8 @@ def generate(
         temperature: positive.
         generator: draws n * r uniform numbers, all at the start; on any device.
         read_value: (n, width) hidden states -> (n,) values.
-        keep_layer: layer number whose hidden states are kept as they come up.
+        keep_layers: layer numbers whose hidden states are kept as they come up.
+        keep_last: also those of the last token, from which nothing is predicted.
         within: (first, rows): these are rows `first` and on of a batch of so many responses, and write what they
             would write there.
     Returns: n = b * samples_per_query responses, usable in later training.
@@ -70,26 +73,28 @@ def generate(
     first, rows = within or (0, n)
     drawn = torch.rand(response_tokens, rows, generator=generator, device=generator.device)
     uniform = drawn[:, first : first + n].to(queries.device)
+    room = response_tokens - (0 if keep_last else 1)
     seen: dict[int, Tensor] = {}
-    watched = nullcontext() if keep_layer is None else model.watching((keep_layer, FINAL), seen)
+    watched = model.watching((*keep_layers, FINAL), seen) if keep_layers else nullcontext()
     # Not inference mode: there autocast would cast every weight anew for every token.
     with torch.inference_mode(False), torch.no_grad(), _casts_kept(model), cast_ahead(model), watched:
         prefix = Cache(layers=[QueryLayer() for _ in range(model.num_layers)])
-        hidden = model.run_trunk(queries, causal_mask(query_mask), position_ids(query_mask), prefix)
-        states = None if keep_layer is None else _with_room(seen[keep_layer], samples_per_query, response_tokens - 1)
+        hidden, below = _read_queries(model, queries, query_mask, prefix, keep_layers, seen)
+        kept = [TrunkStates(layer=n, states=_with_room(below[n], samples_per_query, room)) for n in keep_layers]
 
         def keep(place: Tensor) -> None:
-            if states is not None and keep_layer is not None:
-                states.index_copy_(1, place, seen[keep_layer])
+            for one in kept:
+                one.states.index_copy_(1, place, seen[one.layer])
 
         decoding = Decoding(
             model,
             prefix,
-            hidden[:, -1],
+            hidden,
             query_mask,
             uniform=uniform,
             temperature=temperature,
             read_value=read_value,
+            room=room,
             ran=keep,
         )
         decoding.run()
@@ -97,8 +102,31 @@ def generate(
         tokens=decoding.tokens,
         logprobs=decoding.logprobs,
         values=None if read_value is None else decoding.values,
-        trunk=None if states is None or keep_layer is None else TrunkStates(layer=keep_layer, states=states),
+        kept=tuple(kept),
     )
+
+
+def _read_queries(
+    model: LanguageModel,
+    queries: Tensor,
+    query_mask: Tensor,
+    prefix: Cache,
+    layers: Sequence[int],
+    seen: dict[int, Tensor],
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """(b, width) hidden states of the last tokens, and what was `seen` at these layers; fills `prefix`."""
+    attend, positions = causal_mask(query_mask), position_ids(query_mask)
+
+    def run() -> Tensor:
+        return model.run_trunk(queries, attend, positions, prefix)
+
+    if compiles_sampling(model) or not splits_last(model):  # what is compiled is the same for all blocks
+        hidden = run()
+        return hidden[:, -1], dict(seen)
+    states = model.until(model.num_layers - 1, run)
+    below = {layer: seen[layer] for layer in layers}  # before the last block is run in parts
+    hidden, prefix.layers[-1] = last_states_kept(model, states, attend, positions, read=1)
+    return hidden[:, 0], below
 
 
 def _with_room(states: Tensor, copies: int, room: int) -> Tensor:

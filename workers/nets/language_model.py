@@ -1,6 +1,6 @@
 """Any causal language model of transformers, seen as a trunk that gives hidden states and a head that gives logits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
@@ -26,7 +26,7 @@ PROBE_TOKENS = 8
 """Length of the text on which they are compared."""
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """Raised inside the trunk to leave it early."""
 
 
@@ -51,6 +51,8 @@ class LanguageModel(nn.Module):
         self.width = int(model.config.hidden_size)
         self.vocabulary = int(model.config.vocab_size)
         self.context = context_of(model.config)
+        self.splits_last: bool | None = None
+        """Whether the last block may run for some tokens alone; None: not known yet, see `last_block`."""
         self._uppers: dict[int, nn.Module] = {}
 
     @classmethod
@@ -136,7 +138,7 @@ class LanguageModel(nn.Module):
         if wrong := [layer for layer in layers if not FINAL <= layer <= self.num_layers]:
             raise ValueError(f"layers {wrong} must lie in [{FINAL}, {self.num_layers}]")
         seen: dict[int, Tensor] = {}
-        with self.watching(layers, seen), suppress(_EnoughError):
+        with self.watching(layers, seen), suppress(EnoughError):
             seen[FINAL] = self.hidden(input_ids, mask)
         return tuple(seen[layer] for layer in layers)
 
@@ -153,7 +155,7 @@ class LanguageModel(nn.Module):
         (_, q), (_, k, r) = queries.shape, responses.shape
         attend, positions = branching(query_mask, response_mask)
         seen: dict[int, Tensor] = {}
-        with self.watching(layers, seen), suppress(_EnoughError):
+        with self.watching(layers, seen), suppress(EnoughError):
             ids = torch.cat([queries, responses.flatten(1)], dim=1)
             seen[FINAL] = self.run_trunk(ids, attend, positions, longest=q + r)
         return tuple(unbranched(seen[layer], q, k) for layer in layers)
@@ -241,13 +243,22 @@ class LanguageModel(nn.Module):
         hidden: Tensor = output.last_hidden_state
         return hidden
 
-    def run_above(self, layer: int, states: Tensor, attend: Tensor, positions: Tensor) -> Tensor:
+    def until(self, layer: int, run: Callable[[], Tensor]) -> Tensor:
+        """Hidden states at a layer of one pass, which `run` would do and which ends there."""
+        seen: dict[int, Tensor] = {}
+        with self.watching((layer,), seen), suppress(EnoughError):
+            run()
+        return seen[layer]
+
+    def run_above(
+        self, layer: int, states: Tensor, attend: Tensor, positions: Tensor, cache: Cache | None = None
+    ) -> Tensor:
         """Hidden states after the final norm, from those at `layer`; no block below is computed.
 
         Args:
             layer: layer number in [0, layers).
             states: (b, t, width) float.
-            attend, positions: as in `run_trunk`.
+            attend, positions, cache: as in `run_trunk`.
         Returns: (b, t, width) float.
         """
 
@@ -262,7 +273,8 @@ class LanguageModel(nn.Module):
                 inputs_embeds=states,
                 attention_mask=self._as_bias(attend),
                 position_ids=positions,
-                use_cache=False,
+                past_key_values=cache,
+                use_cache=cache is not None,
             )
         finally:
             handle.remove()
@@ -271,7 +283,7 @@ class LanguageModel(nn.Module):
 
     def splits_at(self, layer: int) -> bool:
         """Whether `run_above` a layer gives what the whole trunk gives: some architectures look down from above."""
-        probe = (torch.arange(PROBE_TOKENS, device=self.device) % self.vocabulary).unsqueeze(0)[:, : self.context]
+        probe = self.probe()
         mask = torch.ones_like(probe, dtype=torch.bool)
         with torch.no_grad(), exact():
             states, expected = self.hidden_layers(probe, mask, (layer, FINAL))
@@ -280,6 +292,10 @@ class LanguageModel(nn.Module):
             except Exception:  # in whatever way such an architecture fails
                 return False
             return bool((found - expected).abs().max() <= PARITY_TOLERANCE * expected.abs().max())
+
+    def probe(self) -> Tensor:
+        """(1, t) int64, a small text to try the model on."""
+        return (torch.arange(PROBE_TOKENS, device=self.device) % self.vocabulary).unsqueeze(0)[:, : self.context]
 
     def _as_bias(self, attend: Tensor) -> Tensor:
         return mask_bias(attend) if self._biased and attend.dtype == torch.bool else attend
@@ -306,7 +322,7 @@ class LanguageModel(nn.Module):
         def keep(layer: int, state: Tensor) -> None:
             seen[layer] = state
             if layer == last:
-                raise _EnoughError
+                raise EnoughError
 
         def before(layer: int) -> Any:
             def hook(block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: ARG001

@@ -1,5 +1,6 @@
 """The policy: a language model with a value head on the same trunk."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,6 +54,7 @@ class Policy(nn.Module):
         temperature: float,
         with_entropy: bool = False,
         trunk: TrunkStates | None = None,
+        last_too: bool = False,
     ) -> PolicyOutput:
         """Log-probabilities and values of responses as sampled; the heads run on the response's positions only.
 
@@ -63,8 +65,9 @@ class Policy(nn.Module):
             temperature: positive; divides the logits.
             with_entropy: entropy costs another pass over the vocabulary.
             trunk: what frozen layers make of them; None: compute it.
+            last_too: as in `value_head.response_hidden`.
         """
-        hidden = self.response_hidden(queries, query_mask, responses, trunk)
+        hidden = self.response_hidden(queries, query_mask, responses, trunk, last_too=last_too)
         entropy = None
         if with_entropy:
             with torch.no_grad():
@@ -76,10 +79,16 @@ class Policy(nn.Module):
         )
 
     def response_hidden(
-        self, queries: Tensor, query_mask: Tensor, responses: Tensor, trunk: TrunkStates | None = None
+        self,
+        queries: Tensor,
+        query_mask: Tensor,
+        responses: Tensor,
+        trunk: TrunkStates | None = None,
+        *,
+        last_too: bool = False,
     ) -> Tensor:
         """(b, r, width) hidden states before each response token, after the final norm; arguments as in `forward`."""
-        return response_hidden(self.language_model, queries, query_mask, responses, trunk)
+        return response_hidden(self.language_model, queries, query_mask, responses, trunk, last_too=last_too)
 
     def generate(
         self,
@@ -90,7 +99,8 @@ class Policy(nn.Module):
         temperature: float,
         generator: torch.Generator,
         samples_per_query: int = 1,
-        keep_layer: int | None = None,
+        keep_layers: Sequence[int] = (),
+        keep_last: bool = False,
         within: tuple[int, int] | None = None,
     ) -> Generated:
         """Sample responses with log-probabilities and values; see `generation.generate`."""
@@ -103,7 +113,8 @@ class Policy(nn.Module):
             generator=generator,
             samples_per_query=samples_per_query,
             read_value=self.value_head,
-            keep_layer=keep_layer,
+            keep_layers=keep_layers,
+            keep_last=keep_last,
             within=within,
         )
 

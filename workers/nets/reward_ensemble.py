@@ -1,10 +1,11 @@
 """Several reward models as one: their mean is the score, their spread says how sure it is."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from workers.nets.language_model import LanguageModel
 from workers.nets.reward_model import RewardModel, Scored
 
 
@@ -37,6 +38,10 @@ class RewardEnsemble(nn.Module):
             return torch.stack([one(queries, query_mask, responses, response_mask) for one in self.members])
         return self.score_features(next(self.parts()).branch_features(queries, query_mask, responses, response_mask))
 
+    def score_states(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        """(n,) float32 scores from hidden states of the trunk that frozen members share; as of `RewardModel`."""
+        return self.combine(self.score_features(next(self.parts()).read_states(states, mask))).scores
+
     def score_features(self, features: Tensor) -> Tensor:
         """(n, reads * width) features that frozen members share -> (m, n) float32."""
         return torch.stack([member.score_features(features) for member in self.parts()])
@@ -45,6 +50,16 @@ class RewardEnsemble(nn.Module):
         """What (m, n) `member_scores` come to; the standard deviation is the unbiased one."""
         std, mean = torch.std_mean(members, dim=0, correction=1)
         return Scored(self.gain * mean + self.bias, self.gain * std)
+
+    @property
+    def trunk(self) -> LanguageModel:
+        """The first member's, which frozen ones share."""
+        return next(self.parts()).trunk
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that each member reads."""
+        return next(self.parts()).layers
 
     @property
     def device(self) -> torch.device:

@@ -1,6 +1,6 @@
 """The reward model: a language model's trunk and a scalar head on pooled hidden states."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -119,6 +119,21 @@ class RewardModel(nn.Module):
             )
             return torch.cat(pooled, dim=1)
 
+    def score_states(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        """As `forward`, from hidden states of the trunk that somebody has computed.
+
+        Args:
+            states: (n, t, width) float by layer number, of all layers that are read.
+            mask: (n, t) bool; True marks a real token, at least one per row.
+        """
+        return self.score_features(self.read_states(states, mask))
+
+    def read_states(self, states: Mapping[int, Tensor], mask: Tensor) -> Tensor:
+        """(n, reads * width) float32, what the head sees; arguments as in `score_states`."""
+        layers = _layers(self.reads)
+        pooled = _pooled([states[layer] for layer in layers], layers, mask, self.reads, self.attention)
+        return torch.cat(pooled, dim=1)
+
     def score_features(self, features: Tensor) -> Tensor:
         """(n, reads * width) features -> (n,) float32 scores."""
         with full_precision(features.device):
@@ -132,6 +147,11 @@ class RewardModel(nn.Module):
         std, mean = torch.std_mean(features, dim=0, correction=0)
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std.clamp(min=1e-6))
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Numbers of the layers that the head reads."""
+        return _layers(self.reads)
 
     @property
     def device(self) -> torch.device:

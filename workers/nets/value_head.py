@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.nets.language_model import LanguageModel, causal_mask
+from workers.nets.last_block import last_states, splits_last
 from workers.nets.precision import full_precision
 from workers.rlhf.masks import position_ids
 from workers.rlhf.types import TrunkStates
@@ -48,6 +49,8 @@ def response_hidden(
     query_mask: Tensor,
     responses: Tensor,
     trunk: TrunkStates | None = None,
+    *,
+    last_too: bool = False,
 ) -> Tensor:
     """Hidden states before each response token, after the final norm.
 
@@ -56,13 +59,23 @@ def response_hidden(
         query_mask: (b, q) bool; True marks a real token.
         responses: (b, r) int64, before truncation: every token counts.
         trunk: what the model's lowest blocks make of them; None: compute it.
+        last_too: read the last token too, from which nothing is predicted, for whoever watches the blocks below the
+            last one; it is then part of `trunk` as well.
     Returns: (b, r, width) float.
     """
-    before = responses[:, :-1]  # nothing is predicted from the last token
+    before = responses if last_too else responses[:, :-1]
     ids = torch.cat([queries, before], dim=1)
     mask = torch.cat([query_mask, torch.ones_like(before, dtype=torch.bool)], dim=1)
-    if trunk is None:
-        hidden = model.run_trunk(ids, causal_mask(mask), position_ids(mask))
-    else:
-        hidden = model.run_above(trunk.layer, trunk.states, causal_mask(mask), position_ids(mask))
-    return hidden[:, -responses.shape[1] :]
+    attend, positions = causal_mask(mask), position_ids(mask)
+
+    def run() -> Tensor:
+        if trunk is None:
+            return model.run_trunk(ids, attend, positions)
+        return model.run_above(trunk.layer, trunk.states, attend, positions)
+
+    read, t = responses.shape[1], ids.shape[1] - last_too
+    if not splits_last(model):
+        return run()[:, t - read : t]
+    top = model.num_layers - 1
+    states = trunk.states if trunk is not None and trunk.layer == top else model.until(top, run)
+    return last_states(model, states[:, :t], attend[:, :, :t, :t], positions[:, :t], read=read)

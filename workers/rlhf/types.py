@@ -53,11 +53,16 @@ class TrunkStates:
     layer: int
     """So many blocks made them, at least one."""
     states: Tensor
-    """(b, q + r - 1, width) float, without gradient; nothing is predicted from the last token."""
+    """(b, q + r - 1, width) float, without gradient; nothing is predicted from the last token. With that one too, so
+    that they are q + r, where a reward model reads them."""
 
     def __getitem__(self, rows: Tensor | slice) -> "TrunkStates":
         """Those of some texts."""
         return TrunkStates(layer=self.layer, states=self.states[rows])
+
+    def first(self, tokens: int) -> "TrunkStates":
+        """Those of so many tokens of each text."""
+        return TrunkStates(layer=self.layer, states=self.states[:, :tokens])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +86,8 @@ class Sampled:
     """(b,) bool; True where a terminator was found, everywhere if the task has none."""
     trunk: TrunkStates | None = None
     """Of the frozen layers, which policy and reference share; None where there are none."""
+    scores: Tensor | None = None
+    """(b,) float; of a frozen reward model that reads the reference's hidden states; None: it is still to be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

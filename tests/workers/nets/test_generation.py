@@ -172,7 +172,8 @@ def test_more_than_the_context_is_refused(language_model: LanguageModel) -> None
         write(language_model, *padded_queries(), r=35)
 
 
-def test_hidden_states_kept_while_writing_are_those_of_one_full_pass(language_model: LanguageModel) -> None:
+@pytest.mark.parametrize("last", [False, True])
+def test_hidden_states_kept_while_writing_are_those_of_one_full_pass(language_model: LanguageModel, last: bool) -> None:
     queries, mask = padded_queries()
     written = generate(
         language_model,
@@ -182,11 +183,32 @@ def test_hidden_states_kept_while_writing_are_those_of_one_full_pass(language_mo
         temperature=0.7,
         generator=seeded(),
         samples_per_query=2,
-        keep_layer=2,
+        keep_layers=(2, 1),
+        keep_last=last,
     )
-    assert written.trunk is not None
-    assert written.trunk.layer == 2
-    ids = torch.cat([queries.repeat_interleave(2, dim=0), written.tokens[:, :-1]], dim=1)
-    real = torch.nn.functional.pad(mask.repeat_interleave(2, dim=0), (0, 3), value=True)
-    (expected,) = language_model.hidden_layers(ids, real, (2,))
-    torch.testing.assert_close(written.trunk.states[real], expected[real], atol=1e-4, rtol=1e-4)
+    ids = torch.cat([queries.repeat_interleave(2, dim=0), written.tokens[:, : 3 + last]], dim=1)
+    real = torch.nn.functional.pad(mask.repeat_interleave(2, dim=0), (0, 3 + last), value=True)
+    for kept, layer, expected in zip(
+        written.kept, (2, 1), language_model.hidden_layers(ids, real, (2, 1)), strict=True
+    ):
+        assert kept.layer == layer
+        torch.testing.assert_close(kept.states[real], expected[real], atol=1e-4, rtol=1e-4)
+
+
+def test_reading_the_last_token_changes_nothing_that_is_written(language_model: LanguageModel) -> None:
+    queries, mask = padded_queries()
+    without, with_last = (
+        generate(
+            language_model,
+            queries,
+            mask,
+            response_tokens=4,
+            temperature=0.7,
+            generator=seeded(),
+            keep_layers=(1,),
+            keep_last=last,
+        )
+        for last in (False, True)
+    )
+    assert torch.equal(without.tokens, with_last.tokens)
+    torch.testing.assert_close(without.logprobs, with_last.logprobs)
