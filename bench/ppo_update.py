@@ -1,4 +1,4 @@
-"""Seconds per PPO update and episodes per second of the small preset on this machine.
+"""Seconds per PPO update and episodes per second of the small preset on this machine, scored by a head as it fits them.
 
 Run from the repository root on a machine that does nothing else: `make bench ARGS=ppo_update`.
 """
@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from app.hparams import preset
+from app.hparams import MIDDLE_MEANS, RewardHead, preset
 from app.settings import Settings
 from workers.models import AUTO, ensure_base_model
 from workers.nets import precision
@@ -20,16 +19,10 @@ from workers.nets.language_model import LanguageModel
 from workers.nets.policy import Policy
 from workers.nets.tokenizer import encode_queries, load_tokenizer, terminator_ids
 from workers.ppo_trainer import PPOTrainer, Progress
+from workers.reward_members import Trunk, fresh
 from workers.rlhf.types import QueryBatch
 
 TEXT = "The old lighthouse keeper climbed the stairs one last time before the storm, and from the top he saw the boats."
-
-
-def lengths(queries: Tensor, query_mask: Tensor, responses: Tensor, mask: Tensor) -> Tensor:
-    """A score that costs nothing, so that policy and reference alone are measured."""
-    assert queries.shape == query_mask.shape
-    assert responses.shape == mask.shape
-    return mask.float().mean(dim=1)
 
 
 def main() -> None:
@@ -52,10 +45,15 @@ def main() -> None:
 def measure(folder: Path, *, bf16: bool, updates: int) -> list[float]:
     """Seconds of each update after a first that is not counted."""
     hparams, tokenizer = preset("sentiment-small"), load_tokenizer(folder)
-    model = LanguageModel.load(folder)
+    model, reference = LanguageModel.load(folder), LanguageModel.load(folder)
+    scorer = fresh(
+        RewardHead(readouts=MIDDLE_MEANS),
+        Trunk(reference=reference, digest="", load=lambda: reference),
+        torch.Generator().manual_seed(0),
+    )
     trainer = PPOTrainer(
         Policy(model, frozen_layers=int(hparams.ppo.frozen_layers * model.num_layers)),
-        Policy(LanguageModel.load(folder)).requires_grad_(False),
+        Policy(reference).requires_grad_(False),
         task=hparams.task,
         ppo=hparams.ppo,
         terminators=torch.tensor(terminator_ids(tokenizer, hparams.task.terminator or ".")),
@@ -67,7 +65,7 @@ def measure(folder: Path, *, bf16: bool, updates: int) -> list[float]:
     seconds = []
     for _ in range(updates + 1):
         began = time.perf_counter()
-        trainer.update(QueryBatch.same(ids, mask), lengths)
+        trainer.update(QueryBatch.same(ids, mask), scorer)
         seconds.append(time.perf_counter() - began)
     return seconds[1:]
 
