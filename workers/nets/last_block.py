@@ -1,6 +1,6 @@
 """The last block, run for the tokens that somebody reads; the others lend it their keys and values and are done.
 
-Of what a block of GPT-2 multiplies for a token five sixths come behind its keys and values.
+Of what a block of GPT-2 multiplies for a token three quarters come behind its keys and values.
 """
 
 from contextlib import suppress
