@@ -291,7 +291,7 @@ class LanguageModel(nn.Module):
                 found = self.run_above(layer, states, causal_mask(mask), position_ids(mask))
             except Exception:  # in whatever way such an architecture fails
                 return False
-            return bool((found - expected).abs().max() <= PARITY_TOLERANCE * expected.abs().max())
+            return bool((found - expected).abs().max() <= parity_tolerance(expected.dtype) * expected.abs().max())
 
     def probe(self) -> Tensor:
         """(1, t) int64, a small text to try the model on."""
@@ -306,8 +306,7 @@ class LanguageModel(nn.Module):
         padded = torch.cat([padding, probe], dim=1)
         mask = torch.arange(padded.shape[1], device=padded.device).unsqueeze(0) >= padding.shape[1]
         error = (self.logits(self.hidden(padded, mask))[:, padding.shape[1] :] - expected).abs().max()
-        tolerance = PARITY_TOLERANCE if expected.dtype == torch.float32 else 100 * PARITY_TOLERANCE
-        if not error <= tolerance * expected.abs().max():
+        if not error <= parity_tolerance(expected.dtype) * expected.abs().max():
             raise ValueError(f"its logits come out different by {error:.2g}")
 
     @contextmanager
@@ -344,6 +343,11 @@ class LanguageModel(nn.Module):
         finally:
             for handle in handles:
                 handle.remove()
+
+
+def parity_tolerance(kind: torch.dtype) -> float:
+    """Largest difference that rounding explains, relative to the largest number."""
+    return PARITY_TOLERANCE if kind == torch.float32 else 100 * PARITY_TOLERANCE
 
 
 def causal_mask(mask: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import DynamicLayer
 
-from workers.nets.language_model import PARITY_TOLERANCE, EnoughError, LanguageModel, causal_mask
-from workers.nets.precision import exact
+from workers.nets.language_model import EnoughError, LanguageModel, causal_mask, parity_tolerance
+from workers.nets.precision import exact, full_precision
 from workers.rlhf.masks import position_ids
 
 
@@ -63,14 +63,15 @@ def _agrees(model: LanguageModel) -> bool:
     mask = torch.ones_like(probe, dtype=torch.bool)
     attend, positions = causal_mask(mask), position_ids(mask)
     read = (probe.shape[1] + 1) // 2
-    with torch.no_grad(), exact():
+    # Not in the precision of whoever asks first: bfloat16 rounds by more than a difference may be.
+    with torch.no_grad(), exact(), full_precision(model.device):
         expected = model.hidden(probe, mask)[:, -read:]
         try:
             (states,) = model.hidden_layers(probe, mask, (model.num_layers - 1,))
             found = last_states(model, states, attend, positions, read=read)
         except Exception:  # in whatever way such an architecture fails
             return False
-        return bool((found - expected).abs().max() <= PARITY_TOLERANCE * expected.abs().max())
+        return bool((found - expected).abs().max() <= parity_tolerance(expected.dtype) * expected.abs().max())
 
 
 def _run(model: LanguageModel, states: Tensor, attend: Tensor, positions: Tensor, layer: DynamicLayer) -> Tensor:

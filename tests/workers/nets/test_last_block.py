@@ -81,9 +81,24 @@ def test_bfloat16_differs_by_its_rounding(family: str) -> None:
     model = tiny_language_model(family)
     with torch.no_grad(), autocast("cpu", True):
         found = response_hidden(model, *padded_queries(), RESPONSES)
+        assert model.splits_last
         model.splits_last = False
         expected = response_hidden(model, *padded_queries(), RESPONSES)
     assert (found - expected).norm() / expected.norm() < 0.02
+
+
+def test_trying_it_within_autocast_leaves_the_gradients_alone(family: str) -> None:
+    found: list[list[Tensor | None]] = []
+    for known in (True, None):
+        model = tiny_language_model(family)
+        model.splits_last = known
+        with autocast("cpu", True):
+            hidden = response_hidden(model, *padded_queries(), RESPONSES)
+        found.append(gradients(model, hidden.square().sum()))
+    for mine, theirs in zip(*found, strict=True):
+        assert (mine is None) == (theirs is None)
+        if mine is not None and theirs is not None:
+            assert torch.equal(mine, theirs)
 
 
 class Forgetful(GPT2Block):  # type: ignore[misc]
