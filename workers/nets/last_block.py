@@ -59,19 +59,27 @@ def splits_last(model: LanguageModel) -> bool:
 
 
 def _agrees(model: LanguageModel) -> bool:
-    probe = model.probe()
+    training = model.model.training
+    model.model.eval()  # dropout would draw, and two passes would differ
+    try:
+        # Not in the precision of whoever asks first: bfloat16 rounds by more than a difference may be.
+        with torch.no_grad(), exact(), full_precision(model.device):
+            return _agrees_on(model, model.probe())
+    finally:
+        model.model.train(training)
+
+
+def _agrees_on(model: LanguageModel, probe: Tensor) -> bool:
     mask = torch.ones_like(probe, dtype=torch.bool)
     attend, positions = causal_mask(mask), position_ids(mask)
     read = (probe.shape[1] + 1) // 2
-    # Not in the precision of whoever asks first: bfloat16 rounds by more than a difference may be.
-    with torch.no_grad(), exact(), full_precision(model.device):
-        expected = model.hidden(probe, mask)[:, -read:]
-        try:
-            (states,) = model.hidden_layers(probe, mask, (model.num_layers - 1,))
-            found = last_states(model, states, attend, positions, read=read)
-        except Exception:  # in whatever way such an architecture fails
-            return False
-        return bool((found - expected).abs().max() <= parity_tolerance(expected.dtype) * expected.abs().max())
+    expected = model.hidden(probe, mask)[:, -read:]
+    try:
+        (states,) = model.hidden_layers(probe, mask, (model.num_layers - 1,))
+        found = last_states(model, states, attend, positions, read=read)
+    except Exception:  # in whatever way such an architecture fails
+        return False
+    return bool((found - expected).abs().max() <= parity_tolerance(expected.dtype) * expected.abs().max())
 
 
 def _run(model: LanguageModel, states: Tensor, attend: Tensor, positions: Tensor, layer: DynamicLayer) -> Tensor:

@@ -101,6 +101,17 @@ def test_trying_it_within_autocast_leaves_the_gradients_alone(family: str) -> No
             assert torch.equal(mine, theirs)
 
 
+def test_trying_it_while_dropout_is_on_draws_nothing(family: str) -> None:
+    model = tiny_language_model(family)
+    model.allow_dropout(0.3)
+    model.train()
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    assert splits_last(model)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert model.model.training
+
+
 class Forgetful(GPT2Block):  # type: ignore[misc]
     """A block that takes no keys from anybody."""
 
