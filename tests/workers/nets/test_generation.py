@@ -15,7 +15,15 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def write(
-    model: LanguageModel, queries: Tensor, mask: Tensor, *, k: int = 1, temperature: float = 0.7, r: int = 6
+    model: LanguageModel,
+    queries: Tensor,
+    mask: Tensor,
+    *,
+    k: int = 1,
+    temperature: float = 0.7,
+    r: int = 6,
+    keep_layers: tuple[int, ...] = (),
+    keep_last: bool = False,
 ) -> Generated:
     return generate(
         model,
@@ -26,6 +34,8 @@ def write(
         generator=seeded(),
         samples_per_query=k,
         read_value=lambda hidden: hidden[:, 0],
+        keep_layers=keep_layers,
+        keep_last=keep_last,
     )
 
 
@@ -175,17 +185,7 @@ def test_more_than_the_context_is_refused(language_model: LanguageModel) -> None
 @pytest.mark.parametrize("last", [False, True])
 def test_hidden_states_kept_while_writing_are_those_of_one_full_pass(language_model: LanguageModel, last: bool) -> None:
     queries, mask = padded_queries()
-    written = generate(
-        language_model,
-        queries,
-        mask,
-        response_tokens=4,
-        temperature=0.7,
-        generator=seeded(),
-        samples_per_query=2,
-        keep_layers=(2, 1),
-        keep_last=last,
-    )
+    written = write(language_model, queries, mask, k=2, r=4, keep_layers=(2, 1), keep_last=last)
     ids = torch.cat([queries.repeat_interleave(2, dim=0), written.tokens[:, : 3 + last]], dim=1)
     real = torch.nn.functional.pad(mask.repeat_interleave(2, dim=0), (0, 3 + last), value=True)
     for kept, layer, expected in zip(
@@ -196,19 +196,8 @@ def test_hidden_states_kept_while_writing_are_those_of_one_full_pass(language_mo
 
 
 def test_reading_the_last_token_changes_nothing_that_is_written(language_model: LanguageModel) -> None:
-    queries, mask = padded_queries()
     without, with_last = (
-        generate(
-            language_model,
-            queries,
-            mask,
-            response_tokens=4,
-            temperature=0.7,
-            generator=seeded(),
-            keep_layers=(1,),
-            keep_last=last,
-        )
-        for last in (False, True)
+        write(language_model, *padded_queries(), r=4, keep_layers=(1,), keep_last=last) for last in (False, True)
     )
     assert torch.equal(without.tokens, with_last.tokens)
     torch.testing.assert_close(without.logprobs, with_last.logprobs)
