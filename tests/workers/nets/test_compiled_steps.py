@@ -101,16 +101,17 @@ class Looking(nn.Module):
     """An activation that looks at a number on the host, which no compiler follows."""
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return hidden * (2.0 if float(hidden.square().sum()) >= 0 else 0.5)
+        return hidden * (2.0 if float(hidden.sum()) > 0 else 0.5)
 
 
 def test_blocks_that_cannot_be_traced_run_as_they_stand_and_are_tried_once() -> None:
     plain, compiled = pair("gpt2")
     for block in (*plain.blocks, *compiled.blocks):
         block.get_submodule("mlp").act = Looking()
+    plain.splits_last = compiled.splits_last = False  # it looks at all tokens at once
     with capture_logs() as logs:
         for shape in SHAPES[:2]:
-            assert_same(written(plain, shape), written(compiled, shape), tolerance=1e-5)
+            assert_same(written(plain, shape), written(compiled, shape), tolerance=0.0)
     assert [entry["event"] for entry in logs] == ["decoding_not_compiled"]
     assert logs[0]["reason"]
     assert not counters["stats"]["unique_graphs"]
