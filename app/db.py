@@ -82,6 +82,18 @@ def _try_after(engine: Engine, seconds: float) -> None:
             raise DisconnectionError from error
 
 
+def close(engine: Engine) -> None:
+    """Close all connections, those in use as soon as they come back: SQLAlchemy would leave these open until they are
+    collected, and PostgreSQL would keep a place for each.
+    """
+
+    @event.listens_for(engine, "checkin")
+    def end(_connection: Any, record: Any) -> None:
+        record.invalidate()
+
+    engine.dispose()
+
+
 def make_session_factory(engine: Engine, sender: Sender | None = None) -> SessionFactory:
     """Sessions on `engine`; `sender` gets the messages of each committed transaction (None: the tick does)."""
     return sessionmaker(engine, expire_on_commit=False, info={"sender": sender})

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from app import launch, logs, resources
 from app.broker import BrokerSender
-from app.db import POOL_SIZE, make_engine, make_session_factory
+from app.db import POOL_SIZE, close, make_engine, make_session_factory
 from app.limiting import Limiter
 from app.settings import Settings
 from app.web import (
@@ -155,6 +155,6 @@ def _closing(engine: Engine) -> Lifespan:
         current_default_thread_limiter().total_tokens = POOL_SIZE - DESK_THREADS  # of the threads for all else
         yield
         app.state.desk_threads.shutdown(wait=False)
-        engine.dispose()
+        close(engine)  # a look or a label may still be under way in a thread
 
     return lifespan
