@@ -1,7 +1,7 @@
 // The page of a run: follows the status, fetches what moved, hands it to the parts.
 
 import { problem, showActions, wireActions } from "./dashboard/actions.js";
-import { Charts } from "./dashboard/charts.js";
+import { Charts } from "./dashboard/curves.js";
 import { show } from "./dashboard/dom.js";
 import { follow } from "./dashboard/live.js";
 import { showCheckpoints, showJobs, showSamples, showTiles, showWorkers } from "./dashboard/tables.js";

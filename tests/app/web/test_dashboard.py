@@ -112,7 +112,7 @@ class TestJson:
         assert compared[1].startswith(f"{run.id},Happier <stories>,objective/kl,32,0.5")
 
     def test_what_the_page_draws_is_what_it_is_sent(self) -> None:
-        script = (Path(__file__).parents[3] / "static" / "dashboard" / "charts.js").read_text()
+        script = (Path(__file__).parents[3] / "static" / "dashboard" / "curves.js").read_text()
         charts = script[script.index("const CHARTS") : script.index("];\n\n")]
         drawn = set(re.findall(r'\["([a-z]+/[a-z_/]+)", "', charts))
         assert drawn == {*CURVES, "labels/usable"}
