@@ -12,7 +12,7 @@ const cards = [...document.querySelectorAll(".card")];
 
 export function showComparison(lease) {
   byId("empty").hidden = true;
-  byId("cards").classList.remove("waiting");
+  desk.classList.remove("waiting");
   byId("cards").inert = false;
   byId("prompt").textContent = lease.prompt;
   byId("prompt-box").scrollTop = 0;
@@ -49,7 +49,7 @@ export function showEarlier(lease, earlier) {
 
 export function showEmpty(reason) {
   byId("changing").hidden = true;
-  byId("cards").classList.add("waiting");
+  desk.classList.add("waiting");
   byId("cards").inert = true;
   byId("prompt").textContent = "";
   byId("empty-reason").textContent = reason;

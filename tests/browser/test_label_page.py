@@ -281,9 +281,12 @@ def test_says_why_there_is_nothing_and_goes_on_by_itself(site: Site, page: Page)
     site.sign_in(page, site.account())
     page.goto(f"{site.url}/label")
     expect(page.locator("#empty")).to_contain_text("paused: lunch")
+    for part in ("#prompt-box", "#question", "#cards"):
+        expect(page.locator(part)).to_be_hidden()
     with session_scope(site.factory) as session:
         make_comparison(session, run, texts=("a", "b", "c", "d"))
-    expect(page.locator(".sample").first).to_be_visible()
+    for part in ("#prompt-box", "#question", "#cards"):
+        expect(page.locator(part)).to_be_visible()
     assert sorted(samples(page)) == ["a", "b", "c", "d"]
 
 

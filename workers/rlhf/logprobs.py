@@ -16,6 +16,8 @@ KEPT_NUMBERS = (64_000_000, 0)
 """Logits kept for the backward pass of a head that trains, likewise; where there are more it computes them anew."""
 LEAST_STRIP = 1024
 """Tokens of the vocabulary; narrower products are slow."""
+PRODUCT_STRIP = 2048
+"""Tokens of the vocabulary that a CPU multiplies at once: with few rows wider products are slower."""
 ALIGNED = 64
 """Numbers; products into rows that begin elsewhere take slow kernels on GPUs, and vocabularies have odd sizes."""
 
@@ -204,12 +206,13 @@ def _computed_anew(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None
 def product(rows: Tensor, columns: Tensor, *, out: Tensor) -> Tensor:
     """(n, width) times (v, width) transposed, into (n, v) whose rows begin aligned; without gradient.
 
-    An odd rest of the columns goes by itself: with it all of them would take a GPU's slow kernels.
+    A CPU takes strips of the columns. On a GPU an odd rest of them goes by itself: with it all would take slow kernels.
     """
-    even = len(columns) // ALIGNED * ALIGNED
-    for part in (slice(0, even), slice(even, len(columns))):
-        if part.stop > part.start:
-            torch.mm(rows, columns[part].t(), out=out[:, part])
+    v = len(columns)
+    strip = PRODUCT_STRIP if rows.device.type == "cpu" else max(v // ALIGNED * ALIGNED, ALIGNED)
+    for start in range(0, v, strip):
+        part = slice(start, min(start + strip, v))
+        torch.mm(rows, columns[part].t(), out=out[:, part])
     return out
 
 
