@@ -12,13 +12,11 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
-from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from app import embedded, migrating, plant, preflight, welcome
 from app.db import SessionFactory, make_engine, make_session_factory, session_scope
 from app.errors import DomainError, UnavailableError
-from app.models import Phase, Run
 from app.settings import Settings
 from app.supervisor import Stopped, Supervisor
 
@@ -130,11 +128,10 @@ def _migrated(settings: Settings) -> SessionFactory:
 
 
 def _base_model(supervisor: Supervisor, options: UpOptions, settings: Settings, factory: SessionFactory) -> str | None:
-    """The base model for a run to start from; None if there is one to go on with and nobody asked for another."""
+    """The base model to start from, fetched unless a run goes on; None if one does and nobody asked for a model."""
     with session_scope(factory) as session:
-        alive = session.scalar(select(Run.id).where(Run.phase != Phase.STOPPED).limit(1))
-    if options.model is None and alive:
-        return None
+        if welcome.goes_on(session, options.model):
+            return options.model
     asked = () if options.model is None else (options.model,)
     code, output = supervisor.run(plant.command(settings, "fetch-model", *asked))
     if code or not output.strip():

@@ -51,6 +51,12 @@ def prepare(
         )
 
 
+def goes_on(session: Session, base_model: str | None) -> bool:
+    """Whether a run goes on (None: on any model) that has its base model already, so that none need be fetched."""
+    run = _run(session, base_model)
+    return run is not None and (base_model is None or run.reference_id is not None)
+
+
 def is_ready(factory: SessionFactory, run_id: UUID) -> bool:
     """Whether a comparison can be labeled, or was: a run that is through, paused or training may have none left."""
     with session_scope(factory) as session:

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,15 +96,17 @@ class TestRunning:
 
 
 class TestEnd:
-    def test_ctrl_c_ends_all_parts_and_a_second_start_finds_everything(
+    def test_ctrl_c_ends_all_parts_and_a_second_start_finds_everything_within_seconds(
         self, running: RunningPrefloop, home: Path, port: int
     ) -> None:
         first, parts = running.ready(), [part.pid for part in running.children().values()]
         before = run_ids(running)
         assert running.stop() == 0
         wait_for_end(parts, seconds=0)
+        began = time.monotonic()
         with RunningPrefloop(home, port) as again:
             assert again.ready()["run_id"] == first["run_id"]
+            assert time.monotonic() - began < 30
             assert run_ids(again) == before == [first["run_id"]]
             assert again.stop() == 0
             assert not again.ready_file.exists()

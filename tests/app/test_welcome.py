@@ -65,6 +65,18 @@ def test_another_base_model_starts_another_run(session_factory: SessionFactory, 
     assert other.run_id != first.run_id == again.run_id
 
 
+def test_a_run_goes_on_with_the_model_it_has(session: Session) -> None:
+    assert not welcome.goes_on(session, None)
+    run = make_run(session, base_model="gpt2")
+    assert welcome.goes_on(session, None)
+    assert welcome.goes_on(session, "gpt2")
+    assert not welcome.goes_on(session, "gpt2-medium")
+    run.reference_id = None
+    assert not welcome.goes_on(session, "gpt2"), "its model could not be had yet"
+    run.phase = Phase.STOPPED
+    assert not welcome.goes_on(session, None)
+
+
 def test_without_run_and_model_it_says_what_to_do(session_factory: SessionFactory, settings: Settings) -> None:
     with pytest.raises(InvalidError, match="--model"):
         welcome.prepare(session_factory, settings, base_model=None)
